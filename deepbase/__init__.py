@@ -1,0 +1,79 @@
+"""DeepBase: a database for neural network inspection.
+
+Which units of which models behave like which human hypotheses? Register models, datasets and hypotheses, inspect, and
+query the scores with SQL:
+
+    db = deepbase.connect("study.duckdb")
+    db.register_model("minilm", "path/to/hf-model")
+    db.register_dataset("ewt", "en_ewt-ud-dev.conllu")
+    found = db.inspect("minilm", "ewt", hypotheses=["upos=NOUN"], measures=["pearson"])
+    found.scores.df()
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+    from deepbase.database import Database, Inspection
+    from deepbase.errors import DeepBaseError
+    from deepbase.labels.hypothesis import hypothesis
+    from deepbase.models.base import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Database": "deepbase.database",
+    "DeepBaseError": "deepbase.errors",
+    "Inspection": "deepbase.database",
+    "Model": "deepbase.models.base",
+    "hypothesis": "deepbase.labels.hypothesis",
+}
+
+__all__ = ["Database", "DeepBaseError", "Inspection", "Model", "connect", "hypothesis", "inspect"]
+
+
+def connect(path: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Database:
+    """Open a database, making it if need be.
+
+    Args:
+        path: the file; None keeps everything in memory.
+        read_only: open it for reading only.
+
+    Raises:
+        CatalogError: if the file is locked, is no DuckDB database, or belongs to something else.
+    """
+    from deepbase.database import Database
+
+    return Database(path, read_only=read_only)
+
+
+def inspect(model: Any, dataset: Any, hypotheses: Any, measures: Any = ("pearson",), **options: Any) -> Inspection:
+    """Inspect a model in one call, with nothing registered; see `Database.inspect` for the options.
+
+    Args:
+        model: a `deepbase.Model`, an `nn.Module` with `tokenize=...`, a directory, or a hub id.
+        dataset: texts, a file, an Arrow table, a DataFrame or a query.
+        hypotheses: functions, files, columns of the dataset, or SQL expressions.
+        measures: names of measures.
+        options: those of `Database.inspect`.
+
+    Returns:
+        What was found, in a database in memory that lives as long as it.
+    """
+    return connect().inspect(model, dataset, hypotheses, measures, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'deepbase' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

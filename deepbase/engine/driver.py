@@ -1,0 +1,146 @@
+"""A run from its first block to its last row: what is written when, and what is left when it does not get there.
+
+While it computes, the run holds no lock on the file. Every now and then it writes itself as a whole (state, scores,
+standing); how often depends on what that costs, so that it stays within a few percent of the time. Ctrl-C stops it
+between two batches and an error wherever it happens; either way what the finished blocks gave is written. A second
+Ctrl-C does not wait.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from deepbase import catalog, runs
+from deepbase.engine.base import Job, Progress, RunState
+from deepbase.engine.loop import fold_blocks
+from deepbase.engine.results import score_tables
+from deepbase.errors import CatalogError
+from deepbase.store import Store
+
+CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SHARE = 0.04
+
+Observe = Callable[[Progress], None]
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run, which keeps what it had."""
+
+    def __init__(self, run: int, records_seen: int) -> None:
+        super().__init__(f"run {run} was interrupted after {records_seen} records and keeps what it had")
+        self.run = run
+        self.records_seen = records_seen
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, for those who go on with it in this process."""
+
+    run: int
+    records_seen: int
+
+
+def drive(job: Job, store: Store, run: int, state: RunState, *, seconds: float, observe: Observe) -> Outcome:
+    """Carry a run to its end and write what it found.
+
+    Args:
+        job: what to do.
+        store: where to write.
+        run: the number of the run, which is in `runs` already.
+        state: where to begin.
+        seconds: the time that was spent on it before.
+        observe: told about every block.
+
+    Raises:
+        RunInterrupted: on Ctrl-C; the run is marked `interrupted`.
+        Exception: whatever went wrong; the run is marked `failed`, or removed if it had seen no block.
+    """
+    writer = _Writer(job, store, run, seconds)
+    with store.released():
+        try:
+            with _interruptible() as check:
+                for state in fold_blocks(job, state, store.session, check):  # noqa: B020, PLR1704
+                    observe(Progress(state.records_seen, job.records.expected, state.symbols_seen, writer.seconds))
+                    writer.maybe_write(state)
+        except KeyboardInterrupt:
+            writer.write(state, "interrupted", "Ctrl-C")
+            raise RunInterrupted(run, state.records_seen) from None
+        except BaseException as error:
+            writer.fail(state, f"{type(error).__name__}: {error}")
+            raise
+        limited = job.records.limit < job.records.matching
+        writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
+    return Outcome(run, state.records_seen)
+
+
+class _Writer:
+    """Writes a run, and decides how often."""
+
+    def __init__(self, job: Job, store: Store, run: int, seconds: float) -> None:
+        self.job, self.store, self.run = job, store, run
+        self.began = time.monotonic() - seconds
+        self.written = time.monotonic()
+        self.cost = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def maybe_write(self, state: RunState) -> None:
+        """Write a checkpoint if it is time; a file that is locked just now can wait for the next block."""
+        if time.monotonic() - self.written < max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE):
+            return
+        with suppress(CatalogError):
+            self.write(state, "running", None, patience=0.0)
+
+    def write(self, state: RunState, status: str, because: str | None, *, patience: float | None = None) -> None:
+        """Write everything in one transaction."""
+        start = time.monotonic()
+        arguments: dict[str, Any] = {} if patience is None else {"patience": patience}
+        standing = runs.Standing(status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts)
+        with self.store.transaction(**arguments) as cursor:
+            saved = None if status == "done" else state.to_bytes()
+            runs.write(cursor, self.run, standing, score_tables(self.run, self.job, state), saved)
+        self.written = time.monotonic()
+        self.cost = self.written - start
+
+    def fail(self, state: RunState, because: str) -> None:
+        """Keep what the run had, or nothing of it where it had nothing."""
+        if state.next_block:
+            self.write(state, "failed", because)
+            return
+        with self.store.transaction() as cursor:
+            catalog.remove(cursor, "run", str(self.run))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Turn the first Ctrl-C into a flag; the function that is given raises KeyboardInterrupt once it is up."""
+    asked = threading.Event()
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield check
+        check()
+    finally:
+        signal.signal(signal.SIGINT, before)

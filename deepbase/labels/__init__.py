@@ -1,0 +1,1 @@
+"""Symbols -> hypothesis behaviours: functions, SQL expressions and annotation columns, evaluated by DuckDB."""

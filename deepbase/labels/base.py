@@ -1,0 +1,73 @@
+"""What a hypothesis is once it is bound to a dataset: one column of labels.
+
+The problem. Hypotheses come as Python functions, SQL expressions and annotation columns, and the engine wants one
+thing: a value, or none, for every symbol of a block. The common language is SQL over the columns of `symbols`:
+
+* a Python function is an Arrow UDF, and its hypothesis is the call `"is_capitalized"("word")`;
+* an SQL hypothesis is its own expression;
+* an annotation column is a *family*: one expression, `"upos"`, that is evaluated once for all of its hypotheses
+  `upos=NOUN`, `upos=VERB`, ..., each of which is true where the expression has its value.
+
+So DuckDB evaluates the distinct expressions of a block in one query, and what the user can select is what the engine
+scores. NULL, NaN and infinities are no value: the symbol is left out of that hypothesis, and of no other.
+
+Memory: a block's labels take `8 * symbols * hypotheses` bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepbase.blocks import Kind
+from deepbase.labels.hypothesis import Hypothesis
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A hypothesis that the catalog knows by name: a function, or an SQL expression.
+
+    Attributes:
+        name: its name.
+        kind: as far as it is known before a dataset is at hand.
+        source: where it is from.
+        fingerprint: a digest of its code.
+        description: one line.
+        function: the function, None for an SQL expression.
+        expression: the SQL expression, empty for a function.
+    """
+
+    name: str
+    kind: Kind | None
+    source: str
+    fingerprint: str
+    description: str
+    function: Hypothesis | None = None
+    expression: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A hypothesis bound to the columns of a dataset.
+
+    Attributes:
+        name: its name in `scores`.
+        kind: `boolean` or `number`.
+        expression: SQL over the columns of the symbols.
+        value: the value of the expression at which the hypothesis is true; None where the expression is the label.
+        multiple: whether the expression gives several values joined by `|`, one of which must be `value`.
+        function: the Python function behind it, where there is one.
+        fingerprint: a digest of its definition.
+    """
+
+    name: str
+    kind: Kind
+    expression: str
+    value: str | None
+    multiple: bool
+    function: Hypothesis | None
+    fingerprint: str
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

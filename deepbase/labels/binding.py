@@ -1,0 +1,173 @@
+"""Names -> labels: what `hypotheses=["upos=NOUN", "is_*", "length(word) > 6"]` means for one dataset.
+
+A request is looked up in this order, and the first that fits decides: a registered hypothesis; a column of the dataset
+(one boolean hypothesis per value of a category); `column=value`; a glob over all of these; an SQL expression over the
+columns of the symbols. A name that is both a registered hypothesis and a column is refused, since a score must mean
+one thing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from deepbase.blocks import Column, Kind
+from deepbase.errors import HypothesisError, nearest
+from deepbase.labels.base import Label, Registered, quoted
+
+TypeOf = Callable[[str], str]
+"""An SQL expression in, its SQL type out; raises HypothesisError where it does not bind."""
+
+PLAIN_NAME = re.compile(r"[\w.\-/]+")
+NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*|REAL)\b")
+
+
+def bind(
+    requests: Sequence[str], registered: Mapping[str, Registered], columns: Sequence[Column], type_of: TypeOf
+) -> tuple[Label, ...]:
+    """The labels of some requests, each once, in order.
+
+    Args:
+        requests: names, globs, columns, `column=value`, or SQL expressions.
+        registered: the hypotheses that may be named.
+        columns: the columns of the dataset that are there at the level of the inspection.
+        type_of: binds an SQL expression against the symbols.
+
+    Raises:
+        HypothesisError: if a request means nothing, or two of them give one name to different things.
+    """
+    if not requests:
+        raise HypothesisError("no hypothesis is asked for", "Name at least one: a hypothesis, a column, or SQL.")
+    found: dict[str, Label] = {}
+    by_column = {c.name: c for c in columns}
+    for request in requests:
+        for label in _resolve(request, registered, by_column, type_of):
+            if found.setdefault(label.name, label) != label:
+                raise HypothesisError(f"two hypotheses are called '{label.name}'", "Rename one of them.")
+    return tuple(found.values())
+
+
+def label_kind(sql_type: str, name: str) -> Kind:
+    """The kind of hypothesis that an SQL type makes.
+
+    Raises:
+        HypothesisError: if it is neither boolean nor a number.
+    """
+    if sql_type == "BOOLEAN":
+        return "boolean"
+    if NUMBERS.match(sql_type):
+        return "number"
+    raise HypothesisError(
+        f"hypothesis '{name}' gives {sql_type}, which is neither boolean nor a number",
+        "Compare it with a value, as in upper(upos) = 'NOUN'.",
+    )
+
+
+def _resolve(
+    request: str, registered: Mapping[str, Registered], columns: Mapping[str, Column], type_of: TypeOf
+) -> list[Label]:
+    if request in registered and request in columns:
+        raise HypothesisError(
+            f"two hypotheses are called '{request}': a registered one and a column of the dataset",
+            "Rename one of them.",
+        )
+    if request in registered:
+        return _of_registered(registered[request], type_of)
+    if request in columns:
+        return _of_column(columns[request])
+    name, equals, value = request.partition("=")
+    if equals and name in columns and value and value[0] not in "= ":
+        return _of_values(columns[name], value)
+    if equals and (features := [c for c in columns.values() if c.multiple and request in (c.values or ())]):
+        return [_member(features[0], request)]
+    if any(c in request for c in "*?[") and (matches := _of_glob(request, registered, columns, type_of)):
+        return matches
+    if "(" in request and request.endswith(")") and request[: request.index("(")] in registered:
+        return [_of_sql(request, request, type_of)]
+    if PLAIN_NAME.fullmatch(request) or (equals and PLAIN_NAME.fullmatch(name) and "'" not in value):
+        raise HypothesisError(f"unknown hypothesis '{request}'", nearest(request, _names(registered, columns.values())))
+    return [_of_sql(request, request, type_of)]
+
+
+def _names(registered: Iterable[str], columns: Iterable[Column]) -> list[str]:
+    """Every name that a request may have, for globs and for 'did you mean'."""
+    names = list(registered)
+    for column in columns:
+        if column.kind == "category":
+            names += [f"{column.name}={v}" for v in column.values or ()]
+        names.append(column.name)
+    return names
+
+
+def _of_glob(
+    pattern: str, registered: Mapping[str, Registered], columns: Mapping[str, Column], type_of: TypeOf
+) -> list[Label]:
+    candidates = [n for n in registered if n not in columns]
+    labels = [label for n in fnmatch.filter(candidates, pattern) for label in _of_registered(registered[n], type_of)]
+    for column in columns.values():
+        if column.kind != "category":
+            labels += _of_column(column) if fnmatch.fnmatchcase(column.name, pattern) else []
+        else:
+            labels += [
+                _member(column, v) for v in column.values or () if fnmatch.fnmatchcase(f"{column.name}={v}", pattern)
+            ]
+    return labels
+
+
+def _of_registered(hypothesis: Registered, type_of: TypeOf) -> list[Label]:
+    function = hypothesis.function
+    if function is None:
+        return [_of_sql(hypothesis.name, hypothesis.expression, type_of)]
+    expression = f"{quoted(function.name)}({', '.join(quoted(p.column) for p in function.parameters)})"
+    if not function.per_record:
+        type_of(expression)  # names a column that the dataset lacks, before anything runs
+    if function.kind != "category":
+        return [Label(function.name, function.kind, expression, None, False, function, function.fingerprint)]
+    return [
+        Label(f"{function.name}={v}", "boolean", expression, v, False, function, function.fingerprint)
+        for v in function.values
+    ]
+
+
+def _of_sql(name: str, expression: str, type_of: TypeOf) -> Label:
+    kind = label_kind(type_of(expression), name)
+    return Label(name, kind, expression, None, False, None, _digest(expression))
+
+
+def _of_column(column: Column) -> list[Label]:
+    if column.kind != "category":
+        return [Label(column.name, column.kind, quoted(column.name), None, False, None, _digest(column.name))]
+    if column.values is None:
+        raise HypothesisError(
+            f"column '{column.name}' has more than 1,000 values, each of which would be a hypothesis",
+            f"Name the ones you want: {column.name}=VALUE.",
+        )
+    return [_member(column, v) for v in column.values]
+
+
+def _of_values(column: Column, value: str) -> list[Label]:
+    """`column=value`, where the value may be a glob."""
+    if column.kind != "category":
+        expression = f"{quoted(column.name)} = {_literal(value)}"
+        return [Label(f"{column.name}={value}", "boolean", expression, None, False, None, _digest(expression))]
+    if column.values is None or value in column.values:
+        return [_member(column, value)]
+    matches = [_member(column, v) for v in column.values if fnmatch.fnmatchcase(v, value)]
+    if not matches:
+        raise HypothesisError(f"column '{column.name}' never has the value '{value}'", nearest(value, column.values))
+    return matches
+
+
+def _member(column: Column, value: str) -> Label:
+    name = f"{column.name}={value}"
+    return Label(name, "boolean", quoted(column.name), value, column.multiple, None, _digest(name))
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,236 @@
+"""Labels over the symbols of a block, by one DuckDB query for all that is per symbol and one per record function.
+
+A function that runs per record is called on lists, grouped by record, and its list is laid back on the symbols. What a
+function does wrong is found again afterwards, symbol by symbol, so that the error can name the record: the good path
+pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from deepbase.blocks import Bools, Floats, Ints, LabelBehavior
+from deepbase.errors import DeepBaseError, HypothesisError
+from deepbase.labels.base import Label, quoted
+from deepbase.labels.hypothesis import Hypothesis
+
+RELATION = "symbols"
+"""What a block's symbols are called in SQL hypotheses."""
+
+
+class Labels:
+    """Evaluates labels block by block.
+
+    Args:
+        connection: a cursor of its own, on which nothing else runs; the functions are registered there as UDFs.
+        labels: the labels, which become the columns of every block's `LabelBehavior`, in this order.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, labels: Sequence[Label]) -> None:
+        self.connection = connection
+        self.labels = tuple(labels)
+        self.families: dict[str, list[int]] = {}
+        for i, label in enumerate(self.labels):
+            self.families.setdefault(label.expression, []).append(i)
+
+    def evaluate(self, symbols: pa.Table, unlabelled: Bools | None = None) -> LabelBehavior:
+        """The labels of some symbols.
+
+        Args:
+            symbols: one row a symbol, ordered by record.
+            unlabelled: bool[symbol], symbols to leave out of every hypothesis.
+
+        Raises:
+            HypothesisError: names the hypothesis and, where it is a function's fault, the record.
+        """
+        values = np.zeros((len(symbols), len(self.labels)))
+        valid = np.zeros(values.shape, dtype=bool)
+        self.connection.register(RELATION, symbols)
+        try:
+            for expression, column in self._columns(symbols):
+                self._fill(column, self.families[expression], values, valid)
+        finally:
+            self.connection.unregister(RELATION)
+        if unlabelled is not None:
+            valid[unlabelled] = False
+        values[~valid] = 0
+        classes, null_class = _null_classes(valid)
+        record = symbols["record"].to_numpy()
+        return LabelBehavior(values, classes, null_class, np.cumsum(np.diff(record, prepend=record[:1]) != 0))
+
+    def _columns(self, symbols: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
+        """Each distinct expression with its value at every symbol."""
+        per_record = [e for e, at in self.families.items() if _is_per_record(self.labels[at[0]])]
+        scalar = [e for e in self.families if e not in per_record]
+        columns = []
+        if scalar:
+            query = ", ".join(f"({e}\n) AS e{i}" for i, e in enumerate(scalar))
+            table = self._run(f"SELECT {query} FROM {RELATION}", scalar, symbols)
+            columns += list(zip(scalar, table.columns, strict=True))
+        for expression in per_record:
+            columns.append((expression, self._per_record(expression, symbols)))
+        return columns
+
+    def _per_record(self, expression: str, symbols: pa.Table) -> pa.ChunkedArray:
+        function = self.labels[self.families[expression][0]].function
+        assert function is not None
+        arguments = ", ".join(
+            f"list({quoted(p.column)} ORDER BY position)" if p.is_list else f"any_value({quoted(p.column)})"
+            for p in function.parameters
+        )
+        query = (
+            f"SELECT record, {quoted(function.name)}({arguments}) AS l, count(*) AS n, any_value(text) AS text, "
+            f"list(start ORDER BY position) AS start FROM {RELATION} GROUP BY record"
+        )
+        table = self._run(query, [expression], symbols)
+        found = {row[0]: row[1:] for row in zip(*(c.to_pylist() for c in table.columns), strict=True)}
+        items: list[Any] = []
+        for record in dict.fromkeys(symbols["record"].to_pylist()):
+            values, n, text, start = found[record]
+            if values is None:
+                values = [None] * n
+            elif len(values) != n and len(values) == len(text):  # one value per character of the text
+                values = [values[min(s, len(text) - 1)] for s in start]
+            if len(values) != n:
+                raise HypothesisError(
+                    f"hypothesis '{function.name}' returned {len(values)} values for {n} symbols at record {record}",
+                    "Return one value per symbol, or one per character of the text.",
+                )
+            items += values
+        return pa.chunked_array([pa.array(items, table.schema.field("l").type.value_type)])
+
+    def _run(self, query: str, expressions: Sequence[str], symbols: pa.Table) -> pa.Table:
+        try:
+            return self.connection.sql(query).to_arrow_table()
+        except (duckdb.Error, RuntimeError) as error:
+            if "interrupt" in str(error).lower():
+                raise KeyboardInterrupt from error
+            functions = [self.labels[self.families[e][0]].function for e in expressions]
+            for function in functions:
+                if function is not None:
+                    _find_fault(function, symbols)
+            names = ", ".join(f"'{self.labels[self.families[e][0]].name}'" for e in expressions[:5])
+            raise HypothesisError(f"cannot evaluate {names}: {_first_line(error)}") from error
+
+    def _fill(self, column: pa.ChunkedArray, at: list[int], values: Floats, valid: Bools) -> None:
+        """Write the column of an expression to the labels that are made of it."""
+        first = self.labels[at[0]]
+        if first.value is None:
+            numbers = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+            numbers = np.asarray(numbers, dtype=np.float64)
+            finite = np.isfinite(numbers)
+            for i in at:
+                values[:, i], valid[:, i] = np.where(finite, numbers, 0), finite
+            return
+        present = pc.is_valid(column).to_numpy()
+        valid[:, at] = np.asarray(present, dtype=bool)[:, None]
+        places = {self.labels[i].value: i for i in at}
+        if first.multiple:
+            parts = pc.split_pattern(pc.cast(column, pa.string()).combine_chunks(), "|")
+            rows, column = pc.list_parent_indices(parts).to_numpy(), pc.list_flatten(parts)
+        else:
+            rows = np.arange(len(column))
+        codes = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+        codes = pc.dictionary_encode(pc.cast(codes, pa.string()), null_encoding="encode").combine_chunks()
+        place = np.array([places.get(v, -1) for v in codes.dictionary.to_pylist()], dtype=np.int64)
+        where = place[codes.indices.to_numpy()] if len(place) else np.empty(0, dtype=np.int64)
+        known = where >= 0
+        values[rows[known], where[known]] = 1
+
+
+def expression_type(connection: duckdb.DuckDBPyConnection, expression: str, schema: pa.Schema) -> str:
+    """The SQL type of an expression over the columns of the symbols.
+
+    Raises:
+        HypothesisError: if it does not bind.
+    """
+    cursor = connection.cursor()
+    cursor.register(RELATION, schema.empty_table())
+    try:
+        return str(cursor.execute(f"DESCRIBE SELECT ({expression}\n) FROM {RELATION}").fetchall()[0][1])
+    except duckdb.Error as error:
+        raise HypothesisError(
+            f"cannot understand the hypothesis {expression!r}: {_first_line(error)}",
+            f"The columns of the symbols are: {', '.join(schema.names)}.",
+        ) from error
+    finally:
+        cursor.close()
+
+
+def register_functions(connection: duckdb.DuckDBPyConnection, functions: Sequence[Hypothesis]) -> None:
+    """Make functions callable in SQL, in every cursor of the connection's database; an older one of a name goes.
+
+    Raises:
+        HypothesisError: if a name is taken by a function of DuckDB.
+    """
+    for function in functions:
+        with contextlib.suppress(duckdb.Error):  # it was not there
+            connection.remove_function(function.name)
+        try:
+            connection.create_function(
+                function.name,
+                function.arrow,
+                [connection.type(t) for t in function.sql_parameters],
+                connection.type(function.sql_result),
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+            )
+        except duckdb.Error as error:
+            raise HypothesisError(
+                f"hypothesis '{function.name}' cannot be registered: {_first_line(error)}",
+                "Call it something that DuckDB has no function for.",
+            ) from error
+
+
+def _is_per_record(label: Label) -> bool:
+    return label.function is not None and label.function.per_record
+
+
+def _find_fault(function: Hypothesis, symbols: pa.Table) -> None:
+    """Call the function again, one symbol or record at a time, and raise what it does wrong with its record."""
+    columns = [symbols[p.column].to_pylist() for p in function.parameters]
+    records = symbols["record"].to_pylist()
+    rows: dict[Any, list[int]] = {}
+    for i, record in enumerate(records):
+        rows.setdefault(record if function.per_record else i, []).append(i)
+    for at in rows.values():
+        args = [
+            [c[i] for i in at] if p.is_list else c[at[0]] for c, p in zip(columns, function.parameters, strict=True)
+        ]
+        try:
+            (function.record_values if function.per_record else function.value)(*args)
+        except DeepBaseError as error:
+            raise HypothesisError(f"{error.message} at record {records[at[0]]}", error.hint) from error
+        except Exception as error:
+            shown = ", ".join(f"{p.column}={_short(a)}" for p, a in zip(function.parameters, args, strict=True))
+            raised = f"hypothesis '{function.name}' raised {type(error).__name__}: {error}"
+            raise HypothesisError(
+                f"{raised} at record {records[at[0]]} ({shown})",
+                f"It is defined at {function.where}.",
+            ) from error
+
+
+def _null_classes(valid: Bools) -> tuple[Bools, Ints]:
+    """The distinct columns of `valid`, and which of them each hypothesis has."""
+    packed = np.packbits(valid, axis=0).T
+    distinct: dict[bytes, int] = {}
+    null_class = np.array([distinct.setdefault(c.tobytes(), len(distinct)) for c in packed], dtype=np.int64)
+    firsts = [int(np.argmax(null_class == c)) for c in range(len(distinct))]
+    return valid[:, firsts], null_class
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""Behaviours -> mergeable states -> scores."""

@@ -1,0 +1,166 @@
+"""What a measure is: a small mergeable state, folded over batches, and a formula that reads it.
+
+The problem. A run compares every unit with every hypothesis over all symbols of a dataset, and nothing may be kept
+whose size grows with the number of symbols. So a measure never sees "the data". It declares a *state* of fixed size,
+and a state knows three things:
+
+* `update(state, units, labels)` folds one batch in: float32[symbol, unit] against [symbol, hypothesis];
+* `merge(a, b)` is associative and commutative up to rounding, for any tree of blocks, processes or devices;
+* `arrays()` and `from_arrays()` give it a written form, so that a run can be resumed.
+
+A measure is then a pure function `compute(state)`. Measures that declare the same state type share one state: Pearson
+and the mean difference both read `PairMoments`, and adding the second costs nothing while the data streams by.
+
+States are values, but big ones. `update` may reuse the storage of the state that it is given, as a donated buffer: the
+caller goes on with the returned state and forgets the old one. `merge` leaves both of its arguments untouched.
+
+Memory: a state of the pair kind takes about `8 * units * (hypotheses + 2)` bytes a layer.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deepbase.blocks import Floats, Kind, LabelBehavior
+
+
+@dataclass(frozen=True)
+class BatchLabels:
+    """The label side of one batch, on the device of the model; shared by all layers and states.
+
+    Attributes:
+        values: float32[symbol, hypothesis], less `shift`; 0 where there is no value.
+        valid: float32[symbol, null class], 1 where the hypotheses of the class have a value; None where all have.
+        null_class: int64[hypothesis], the class of each hypothesis.
+        shift: float64[hypothesis], what was subtracted from the values.
+    """
+
+    values: Tensor
+    valid: Tensor | None
+    null_class: Tensor
+    shift: Tensor
+
+    @classmethod
+    def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
+        """The rows `first : first + symbols` of a block's labels."""
+        rows = slice(first, first + symbols)
+        valid = labels.valid[rows]
+        classes = labels.null_class
+        values = labels.values[rows]
+        if shift.any():
+            values = values - shift * valid[:, classes]
+        whole = valid.shape[1] == 1 and bool(valid.all())
+        return cls(
+            values=torch.from_numpy(values.astype(np.float32)).to(device),
+            valid=None if whole else torch.from_numpy(valid.astype(np.float32)).to(device),
+            null_class=torch.from_numpy(classes).to(device),
+            shift=torch.from_numpy(shift).to(device),
+        )
+
+
+class AbstractState(abc.ABC):
+    """What a measure remembers of the symbols that it has seen: one object for all units of a layer."""
+
+    @abc.abstractmethod
+    def update(self, units: Tensor, labels: BatchLabels) -> Self:
+        """Fold one batch in.
+
+        Args:
+            units: float32[symbol, unit].
+            labels: the same symbols' labels.
+
+        Returns:
+            The new state. It may reuse this one's storage, so forget this one.
+        """
+
+    @abc.abstractmethod
+    def merge(self, other: Self) -> Self:
+        """The state of the symbols of both; neither is changed."""
+
+    @abc.abstractmethod
+    def empty_like(self) -> Self:
+        """A state that has seen nothing and suits further symbols of the same data (same pilot values)."""
+
+    @abc.abstractmethod
+    def arrays(self) -> dict[str, Tensor]:
+        """The state as named arrays, on the CPU."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
+        """The state that `arrays` wrote."""
+
+    @classmethod
+    @abc.abstractmethod
+    def first(cls, units: Tensor, labels: BatchLabels) -> Self:
+        """The state of the very first batch."""
+
+
+NOTES: tuple[str | None, ...] = (
+    None,
+    "fewer than 2 symbols have a value of the hypothesis",
+    "unit has NaN or infinite activations",
+    "unit is constant",
+    "hypothesis is constant",
+    "measure needs a boolean hypothesis",
+    "no variation within the classes",
+)
+"""Why a pair has no score; the conventions of all measures, in order of precedence."""
+
+TOO_FEW, NOT_FINITE, CONSTANT_UNIT, CONSTANT_HYPOTHESIS, NOT_BOOLEAN, NO_VARIATION = range(1, len(NOTES))
+
+
+@dataclass(frozen=True)
+class Values:
+    """The scores of one measure for one layer.
+
+    Attributes:
+        unit_score: float64[hypothesis, unit]; NaN where there is no score.
+        note: uint8[hypothesis, unit]; an index into `NOTES`, 0 where there is a score.
+    """
+
+    unit_score: Floats
+    note: npt.NDArray[np.uint8]
+
+
+class AbstractMeasure(abc.ABC):
+    """A statistic of affinity between units and hypotheses. The class attributes are facts that others read.
+
+    Attributes:
+        name: what queries call it.
+        description: one line.
+        formula: for people, in plain text.
+        source: where it is from.
+        state_type: the state that it reads; measures of one state type share it.
+        range: the least and the greatest score.
+        signed: whether the sign of a score means a direction, so that strength is its absolute value.
+        kinds: the kinds of hypotheses that it takes.
+        exact: whether it equals its textbook value on the symbols read.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    formula: ClassVar[str]
+    source: ClassVar[str]
+    state_type: ClassVar[type[AbstractState]]
+    range: ClassVar[tuple[float, float]]
+    signed: ClassVar[bool]
+    kinds: ClassVar[tuple[Kind, ...]]
+    exact: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:
+        """The scores.
+
+        Args:
+            state: of `state_type`.
+            kinds: the kind of each hypothesis.
+        """

@@ -1,0 +1,157 @@
+"""The rows of runs: what an inspection leaves in `runs`, `scores` and `checkpoints`.
+
+A run that is going on is written from time to time as a whole: its state, the scores that follow from it, and how far
+it came, in one transaction. So a process that is killed leaves a run whose scores are right for the records that it
+counts. Nobody can mark a killed run while it dies: whoever opens the file next finds that its process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from deepbase import catalog
+from deepbase.errors import CatalogError, nearest
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come."""
+
+    status: str
+    records_seen: int
+    symbols_seen: int
+    stopped_because: str | None
+    seconds: float
+    counts: Mapping[str, int]
+
+
+@cache
+def this_process() -> str:
+    """Host, process id and the process's start, so that a number that is given again is not mistaken."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_alive(process: str) -> bool:
+    """Whether the process of a run is still there; one on another host is believed."""
+    host, pid, started = process.rsplit(":", 2)
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _started(int(pid)) == started
+
+
+def mark_dead(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Mark the runs whose process is gone."""
+    for run, process in cursor.execute("SELECT run, process FROM runs WHERE status = 'running'").fetchall():
+        if not _is_alive(process):
+            cursor.execute(
+                "UPDATE runs SET status = 'interrupted', stopped_because = 'its process ended', finished = ?"
+                " WHERE run = ?",
+                [catalog.now(), run],
+            )
+
+
+def versions() -> dict[str, str]:
+    """What the scores were computed with."""
+    packages = ("deepbase", "torch", "transformers", "duckdb", "numpy")
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+def start(cursor: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], seed: int) -> int:
+    """Write a new run, and give its number."""
+    run = int(cursor.execute("SELECT coalesce(max(run), 0) + 1 FROM runs").fetchall()[0][0])
+    cursor.execute(
+        "INSERT INTO runs VALUES (?, ?, NULL, 'running', ?, 0, 0, NULL, ?, ?, 0, '{}', ?)",
+        [run, catalog.now(), json.dumps(spec), seed, json.dumps(versions()), this_process()],
+    )
+    return run
+
+
+def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
+    """Take over a run that stopped."""
+    cursor.execute(
+        "UPDATE runs SET status = 'running', finished = NULL, stopped_because = NULL, process = ? WHERE run = ?",
+        [this_process(), run],
+    )
+
+
+def write(
+    cursor: duckdb.DuckDBPyConnection,
+    run: int,
+    standing: Standing,
+    scores: Iterable[pa.Table] | None,
+    state: bytes | None,
+) -> None:
+    """Write how far a run has come, its scores if they are given, and its state; a finished run keeps no state."""
+    finished = None if standing.status == "running" else catalog.now()
+    cursor.execute(
+        "UPDATE runs SET status = ?, finished = ?, records_seen = ?, symbols_seen = ?, stopped_because = ?,"
+        " seconds = ?, counts = ? WHERE run = ?",
+        [
+            standing.status,
+            finished,
+            standing.records_seen,
+            standing.symbols_seen,
+            standing.stopped_because,
+            standing.seconds,
+            json.dumps(dict(standing.counts)),
+            run,
+        ],
+    )
+    cursor.execute("DELETE FROM checkpoints WHERE run = ?", [run])
+    if state is not None:
+        cursor.execute("INSERT INTO checkpoints VALUES (?, ?)", [run, state])
+    if scores is None:
+        return
+    cursor.execute("DELETE FROM scores WHERE run = ?", [run])
+    for table in scores:
+        cursor.register("new_scores", table)
+        try:
+            cursor.execute("INSERT INTO scores BY NAME SELECT * FROM new_scores")
+        finally:
+            cursor.unregister("new_scores")
+
+
+def read(cursor: duckdb.DuckDBPyConnection, run: int) -> dict[str, Any]:
+    """The row of a run by column, its JSON columns parsed.
+
+    Raises:
+        CatalogError: if there is no such run.
+    """
+    rows = cursor.execute("SELECT * FROM runs WHERE run = ?", [run])
+    columns = [c[0] for c in rows.description or ()]
+    found = rows.fetchall()
+    if not found:
+        raise CatalogError(f"there is no run {run}", nearest(str(run), catalog.names(cursor, "run")))
+    row = dict(zip(columns, found[0], strict=True))
+    return {k: json.loads(v) if k in ("spec", "versions", "counts") else v for k, v in row.items()}
+
+
+def checkpoint(cursor: duckdb.DuckDBPyConnection, run: int) -> bytes | None:
+    """The state of an unfinished run; None where it was stopped before it wrote one."""
+    found = cursor.execute("SELECT state FROM checkpoints WHERE run = ?", [run]).fetchall()
+    return bytes(found[0][0]) if found else None

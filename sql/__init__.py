@@ -1,0 +1,1 @@
+"""The SQL of DeepBase: the tables of the catalog, as package data."""

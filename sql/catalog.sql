@@ -1,0 +1,156 @@
+-- The tables that DeepBase keeps in a database file. Plain DuckDB: any client can read them without DeepBase.
+
+CREATE TABLE IF NOT EXISTS deepbase_format (format INTEGER);
+COMMENT ON TABLE deepbase_format IS 'Marks a DeepBase database: the version of these tables.';
+
+CREATE TABLE IF NOT EXISTS models (
+    model VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    architecture VARCHAR NOT NULL,
+    parameters BIGINT NOT NULL,
+    context BIGINT,
+    padding VARCHAR NOT NULL,
+    options JSON NOT NULL,
+    registered TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE models IS 'The registered models; the user''s own tags (epoch, step, ...) are further columns.';
+COMMENT ON COLUMN models.model IS 'The name that queries use.';
+COMMENT ON COLUMN models.source IS 'A Hugging Face directory or hub id, file.py:name, or python for an object that was handed over.';
+COMMENT ON COLUMN models.fingerprint IS 'A digest of the weights and the tokenizer, not of the path.';
+COMMENT ON COLUMN models.architecture IS 'The class of the torch module.';
+COMMENT ON COLUMN models.parameters IS 'How many parameters it has.';
+COMMENT ON COLUMN models.context IS 'The most tokens of one sequence, special tokens included; NULL without a limit.';
+COMMENT ON COLUMN models.padding IS 'The side on which shorter sequences are filled; none: only equal lengths run together.';
+COMMENT ON COLUMN models.options IS 'The options that it was registered with.';
+COMMENT ON COLUMN models.registered IS 'When (UTC).';
+
+CREATE TABLE IF NOT EXISTS layers (
+    model VARCHAR NOT NULL,
+    layer VARCHAR NOT NULL,
+    layer_index INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    kind VARCHAR NOT NULL
+);
+COMMENT ON TABLE layers IS 'The modules of each model whose output has a value per symbol.';
+COMMENT ON COLUMN layers.model IS 'The model.';
+COMMENT ON COLUMN layers.layer IS 'The torch module path.';
+COMMENT ON COLUMN layers.layer_index IS 'The order in which the modules finish during a forward.';
+COMMENT ON COLUMN layers.width IS 'How many units it has.';
+COMMENT ON COLUMN layers.kind IS 'block output, MLP neurons, attention output, embedding or other.';
+
+CREATE VIEW IF NOT EXISTS units AS
+SELECT model, layer, unnest(range(width))::INTEGER AS unit FROM layers;
+COMMENT ON VIEW units IS 'Every unit of every layer: its address is (model, layer, unit).';
+
+CREATE TABLE IF NOT EXISTS datasets (
+    dataset VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    records BIGINT NOT NULL,
+    columns JSON NOT NULL,
+    registered TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE datasets IS 'The registered datasets. Their records are in the schema records, one table each.';
+COMMENT ON COLUMN datasets.dataset IS 'The name that queries use.';
+COMMENT ON COLUMN datasets.source IS 'The file or the query that it was read from.';
+COMMENT ON COLUMN datasets.fingerprint IS 'A digest of its content.';
+COMMENT ON COLUMN datasets.records IS 'How many records it has.';
+COMMENT ON COLUMN datasets.columns IS 'The columns that hypotheses can be made of: name, level, kind, values.';
+COMMENT ON COLUMN datasets.registered IS 'When (UTC).';
+
+CREATE SCHEMA IF NOT EXISTS records;
+
+CREATE TABLE IF NOT EXISTS hypotheses (
+    hypothesis VARCHAR NOT NULL,
+    kind VARCHAR,
+    source VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    description VARCHAR NOT NULL,
+    expression VARCHAR,
+    registered TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE hypotheses IS 'The registered hypotheses: Python functions and SQL expressions.';
+COMMENT ON COLUMN hypotheses.hypothesis IS 'The name that queries use.';
+COMMENT ON COLUMN hypotheses.kind IS 'boolean, number or category; NULL until a dataset tells.';
+COMMENT ON COLUMN hypotheses.source IS 'file.py:name, python for a function that was handed over, or sql.';
+COMMENT ON COLUMN hypotheses.fingerprint IS 'A digest of its code.';
+COMMENT ON COLUMN hypotheses.description IS 'One line.';
+COMMENT ON COLUMN hypotheses.expression IS 'The SQL expression; NULL for a Python function.';
+COMMENT ON COLUMN hypotheses.registered IS 'When (UTC).';
+
+CREATE TABLE IF NOT EXISTS runs (
+    run BIGINT NOT NULL,
+    started TIMESTAMP NOT NULL,
+    finished TIMESTAMP,
+    status VARCHAR NOT NULL,
+    spec JSON NOT NULL,
+    records_seen BIGINT NOT NULL,
+    symbols_seen BIGINT NOT NULL,
+    stopped_because VARCHAR,
+    seed BIGINT NOT NULL,
+    versions JSON NOT NULL,
+    seconds DOUBLE NOT NULL,
+    counts JSON NOT NULL,
+    process VARCHAR NOT NULL
+);
+COMMENT ON TABLE runs IS 'One row an inspection.';
+COMMENT ON COLUMN runs.run IS 'Its number.';
+COMMENT ON COLUMN runs.started IS 'When it began (UTC).';
+COMMENT ON COLUMN runs.finished IS 'When it ended (UTC).';
+COMMENT ON COLUMN runs.status IS 'running, done, interrupted (by Ctrl-C or a kill) or failed (by an error); the last two can be resumed.';
+COMMENT ON COLUMN runs.spec IS 'What was asked for, with the fingerprints of the model, the dataset and the hypotheses.';
+COMMENT ON COLUMN runs.records_seen IS 'The records that the scores rest on.';
+COMMENT ON COLUMN runs.symbols_seen IS 'The symbols that the scores rest on.';
+COMMENT ON COLUMN runs.stopped_because IS 'Why it ended.';
+COMMENT ON COLUMN runs.seed IS 'The seed of the order of the records.';
+COMMENT ON COLUMN runs.versions IS 'The versions of Python, DeepBase, torch, transformers and DuckDB.';
+COMMENT ON COLUMN runs.seconds IS 'Wall time, over all resumptions.';
+COMMENT ON COLUMN runs.counts IS 'What was cut, empty or not aligned.';
+COMMENT ON COLUMN runs.process IS 'The process that runs it: host, process id and its start.';
+
+CREATE TABLE IF NOT EXISTS scores (
+    run BIGINT NOT NULL,
+    model VARCHAR NOT NULL,
+    layer VARCHAR NOT NULL,
+    unit INTEGER NOT NULL,
+    hypothesis VARCHAR NOT NULL,
+    measure VARCHAR NOT NULL,
+    slice VARCHAR,
+    unit_score DOUBLE,
+    group_score DOUBLE,
+    low DOUBLE,
+    high DOUBLE,
+    p_value DOUBLE,
+    q_value DOUBLE,
+    symbols BIGINT NOT NULL,
+    records BIGINT NOT NULL,
+    note VARCHAR
+);
+COMMENT ON TABLE scores IS 'One row per run, unit, hypothesis and measure.';
+COMMENT ON COLUMN scores.run IS 'The run that it is from.';
+COMMENT ON COLUMN scores.model IS 'The model.';
+COMMENT ON COLUMN scores.layer IS 'The torch module path.';
+COMMENT ON COLUMN scores.unit IS 'The unit within the layer.';
+COMMENT ON COLUMN scores.hypothesis IS 'The hypothesis.';
+COMMENT ON COLUMN scores.measure IS 'The measure.';
+COMMENT ON COLUMN scores.slice IS 'The values of GROUP BY; NULL without.';
+COMMENT ON COLUMN scores.unit_score IS 'How well the unit follows the hypothesis; NULL where the note says why.';
+COMMENT ON COLUMN scores.group_score IS 'How well the units of a probe follow it together; NULL for a unit measure.';
+COMMENT ON COLUMN scores.low IS 'The lower end of the interval; NULL where none is computed.';
+COMMENT ON COLUMN scores.high IS 'The upper end of the interval; NULL where none is computed.';
+COMMENT ON COLUMN scores.p_value IS 'Of no affinity; NULL where none is computed.';
+COMMENT ON COLUMN scores.q_value IS 'The p-value corrected for the whole run; NULL where none is computed.';
+COMMENT ON COLUMN scores.symbols IS 'The symbols at which the hypothesis had a value.';
+COMMENT ON COLUMN scores.records IS 'The records that these symbols are from.';
+COMMENT ON COLUMN scores.note IS 'Why there is no score.';
+
+CREATE TABLE IF NOT EXISTS checkpoints (
+    run BIGINT NOT NULL,
+    state BLOB NOT NULL
+);
+COMMENT ON TABLE checkpoints IS 'What an unfinished run needs to go on: its states as safetensors. Gone when it is done.';
+
+CREATE VIEW IF NOT EXISTS inputs AS
+SELECT NULL::VARCHAR AS dataset, NULL::BIGINT AS record, NULL::VARCHAR AS text WHERE false;
+COMMENT ON VIEW inputs IS 'The records of all datasets, with the columns of their sources.';
