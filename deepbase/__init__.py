@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
-    from deepbase.database import Database, Inspection
+    from deepbase.database import Database
     from deepbase.errors import DeepBaseError
+    from deepbase.inspection import Inspection
     from deepbase.labels.hypothesis import hypothesis
     from deepbase.models.base import Model
 
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Database": "deepbase.database",
     "DeepBaseError": "deepbase.errors",
-    "Inspection": "deepbase.database",
+    "Inspection": "deepbase.inspection",
     "Model": "deepbase.models.base",
     "hypothesis": "deepbase.labels.hypothesis",
 }
@@ -38,19 +39,20 @@ _HOMES = {
 __all__ = ["Database", "DeepBaseError", "Inspection", "Model", "connect", "hypothesis", "inspect"]
 
 
-def connect(path: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Database:
+def connect(path: str | os.PathLike[str] | None = None, *, read_only: bool = False, create: bool = True) -> Database:
     """Open a database, making it if need be.
 
     Args:
         path: the file; None keeps everything in memory.
         read_only: open it for reading only.
+        create: make the file, or DeepBase's tables in it, where they are missing; otherwise that is an error.
 
     Raises:
         CatalogError: if the file is locked, is no DuckDB database, or belongs to something else.
     """
     from deepbase.database import Database
 
-    return Database(path, read_only=read_only)
+    return Database(path, read_only=read_only, create=create)
 
 
 def inspect(model: Any, dataset: Any, hypotheses: Any, measures: Any = ("pearson",), **options: Any) -> Inspection:

@@ -20,6 +20,16 @@ from deepbase.errors import CatalogError, nearest
 
 Noun = Literal["model", "dataset", "hypothesis", "run"]
 TABLES: dict[Noun, str] = {"model": "models", "dataset": "datasets", "hypothesis": "hypotheses", "run": "runs"}
+MODEL_COLUMNS = ("model", "source", "fingerprint", "architecture", "parameters", "context", "padding", "options")
+RECORD_COLUMNS = {
+    "record": "The number of the record, from 0, in the order of the source.",
+    "text": "The text.",
+    "word": "The words, where the source gives them.",
+    "word_start": "The character of the text at which each word begins.",
+    "word_end": "The character of the text before which each word ends.",
+}
+INPUTS_COMMENT = "The records of all datasets, with the columns of their sources."
+NUMBER = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\))$")
 NAME = re.compile(r"[^\s'\"*?\[\]=()][^'\"*?\[\]\n]*")
 
 
@@ -68,7 +78,17 @@ class HypothesisRow:
 
 def records_table(dataset: str) -> str:
     """The table of a dataset's records, qualified and quoted."""
-    return 'records."' + dataset.replace('"', '""') + '"'
+    return f"records.{quoted(dataset)}"
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def now() -> datetime:
@@ -83,7 +103,18 @@ def check_name(noun: Noun, name: str) -> None:
         CatalogError: for such a name.
     """
     if not NAME.fullmatch(name):
-        raise CatalogError(f"{name!r} cannot be the name of a {noun}", "Use letters, digits, '_', '-', '.' or ':'.")
+        hint = " Name an SQL expression with --name (name=...)." if noun == "hypothesis" else ""
+        raise CatalogError(
+            f"{name!r} cannot be the name of a {noun}", f"Use letters, digits, '_', '-', '.' or ':'.{hint}"
+        )
+
+
+def taken(noun: Noun, name: str, but: str = "") -> CatalogError:
+    """The error of a name that something else has."""
+    return CatalogError(
+        f"there is already a {noun} '{name}'{but and ', '}{but}",
+        "Choose another name, remove it, or replace it (--replace, replace=True).",
+    )
 
 
 def names(cursor: duckdb.DuckDBPyConnection, noun: Noun) -> list[str]:
@@ -92,7 +123,7 @@ def names(cursor: duckdb.DuckDBPyConnection, noun: Noun) -> list[str]:
 
 
 def remove(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str) -> None:
-    """Forget something registered, or a run with its scores.
+    """Forget something registered.
 
     Raises:
         CatalogError: if there is no such thing.
@@ -105,8 +136,7 @@ def remove(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str) -> None:
 
 
 def _delete(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str) -> None:
-    extra = {"model": ["layers"], "run": ["scores", "checkpoints"]}.get(noun, [])
-    for table in [TABLES[noun], *extra]:
+    for table in [TABLES[noun], *(["layers"] if noun == "model" else [])]:
         cursor.execute(f"DELETE FROM {table} WHERE {noun} = ?", [name])
     if noun == "dataset":
         cursor.execute(f"DROP TABLE IF EXISTS {records_table(name)}")
@@ -114,57 +144,65 @@ def _delete(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str) -> None:
 
 def _make_way(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str, replace: bool) -> None:
     check_name(noun, name)
-    if name in names(cursor, noun):
-        if not replace:
-            raise CatalogError(
-                f"there is already a {noun} '{name}'", "Choose another name, remove it, or replace it (--replace)."
-            )
-        _delete(cursor, noun, name)
+    known = {n.lower() if noun == "dataset" else n: n for n in names(cursor, noun)}
+    found = known.get(name.lower() if noun == "dataset" else name)
+    if found is None:
+        return
+    if found != name:
+        raise taken(noun, found, f"which SQL does not tell from '{name}'")
+    if not replace:
+        raise taken(noun, name)
+    _delete(cursor, noun, name)
 
 
 def add_model(
     cursor: duckdb.DuckDBPyConnection, row: ModelRow, tags: Mapping[str, Any], *, replace: bool = False
 ) -> None:
-    """Write a model, its layers and its tags, which become columns.
+    """Write a model, its layers and its tags, which become columns. The same model again keeps the tags that it has.
 
     Raises:
-        CatalogError: if the name is taken or a tag cannot be a column.
+        CatalogError: if the name is taken by another model, or a tag cannot be a column.
     """
-    _make_way(cursor, "model", row.model, replace)
-    cursor.execute(
-        "INSERT INTO models (model, source, fingerprint, architecture, parameters, context, padding, options,"
-        " registered) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            row.model,
-            row.source,
-            row.fingerprint,
-            row.architecture,
-            row.parameters,
-            row.context,
-            row.padding,
-            json.dumps(dict(row.options)),
-            now(),
-        ],
-    )
+    facts = {name: getattr(row, name) for name in MODEL_COLUMNS} | {"options": json.dumps(dict(row.options))}
+    if fingerprint(cursor, "model", row.model) == row.fingerprint:
+        changes = ", ".join(f"{name} = ?" for name in facts)
+        cursor.execute(f"UPDATE models SET {changes} WHERE model = ?", [*facts.values(), row.model])
+        cursor.execute("DELETE FROM layers WHERE model = ?", [row.model])
+    else:
+        _make_way(cursor, "model", row.model, replace)
+        facts["registered"] = now()
+        marks = ", ".join("?" * len(facts))
+        cursor.execute(f"INSERT INTO models ({', '.join(facts)}) VALUES ({marks})", list(facts.values()))
     if row.layers:
         cursor.executemany(
             "INSERT INTO layers VALUES (?, ?, ?, ?, ?)",
             [[row.model, x.layer, x.layer_index, x.width, x.kind] for x in row.layers],
         )
-    own = {r[0] for r in cursor.execute("DESCRIBE models").fetchall()}
     for tag, value in tags.items():
-        if tag in {"model", "source", "fingerprint", "architecture", "parameters", "context", "padding", "options"}:
-            raise CatalogError(f"'{tag}' cannot be a tag: models have a column of that name", "Call it something else.")
-        column = '"' + tag.replace('"', '""') + '"'
-        if tag not in own:
-            kind = cursor.execute("SELECT typeof(?)", [value]).fetchall()[0][0]
-            cursor.execute(f"ALTER TABLE models ADD COLUMN {column} {'BIGINT' if kind == 'INTEGER' else kind}")
-        try:
-            cursor.execute(f"UPDATE models SET {column} = ? WHERE model = ?", [value, row.model])
-        except duckdb.ConversionException as error:
-            raise CatalogError(
-                f"tag '{tag}' of model '{row.model}' has another type than before: {value!r}", "Use one type for a tag."
-            ) from error
+        _set_tag(cursor, row.model, tag, value)
+
+
+def _set_tag(cursor: duckdb.DuckDBPyConnection, name: str, tag: str, value: Any) -> None:
+    """Write a tag of a model; its column is made for the first value, and widened where whole numbers get fractions."""
+    if not tag.strip() or tag.lower() in (*MODEL_COLUMNS, "registered"):
+        raise CatalogError(f"'{tag}' cannot be a tag: models have a column of that name", "Call it something else.")
+    column = quoted(tag)
+    types = {str(r[0]).lower(): str(r[1]) for r in cursor.execute("DESCRIBE models").fetchall()}
+    kind = cursor.execute("SELECT typeof(?)", [value]).fetchall()[0][0]
+    known = types.get(tag.lower())
+    if known is None:
+        cursor.execute(f"ALTER TABLE models ADD COLUMN {column} {'BIGINT' if kind == 'INTEGER' else kind}")
+        cursor.execute(f"COMMENT ON COLUMN models.{column} IS 'A tag of the user.'")
+    elif known == "BIGINT" and kind == "DOUBLE":
+        cursor.execute(f"ALTER TABLE models ALTER COLUMN {column} TYPE DOUBLE")
+    elif known == "BOOLEAN" and kind != "BOOLEAN":
+        raise CatalogError(f"tag '{tag}' is {known} for other models, and {value!r} is not", "Use one type for a tag.")
+    try:
+        cursor.execute(f"UPDATE models SET {column} = ? WHERE model = ?", [value, name])
+    except duckdb.ConversionException as error:
+        raise CatalogError(
+            f"tag '{tag}' is {known} for other models, and {value!r} is not", "Use one type for a tag."
+        ) from error
 
 
 def model(cursor: duckdb.DuckDBPyConnection, name: str) -> ModelRow:
@@ -173,14 +211,13 @@ def model(cursor: duckdb.DuckDBPyConnection, name: str) -> ModelRow:
     Raises:
         CatalogError: if there is no such model.
     """
-    columns = ("model", "source", "fingerprint", "architecture", "parameters", "context", "padding", "options")
-    rows = cursor.execute(f"SELECT {', '.join(columns)} FROM models WHERE model = ?", [name]).fetchall()
+    rows = cursor.execute(f"SELECT {', '.join(MODEL_COLUMNS)} FROM models WHERE model = ?", [name]).fetchall()
     if not rows:
         raise CatalogError(f"there is no model '{name}'", nearest(name, names(cursor, "model")))
     layers = cursor.execute(
         "SELECT layer, layer_index, width, kind FROM layers WHERE model = ? ORDER BY layer_index", [name]
     ).fetchall()
-    found: dict[str, Any] = dict(zip(columns, rows[0], strict=True))
+    found: dict[str, Any] = dict(zip(MODEL_COLUMNS, rows[0], strict=True))
     found["options"] = json.loads(found["options"])
     return ModelRow(**found, layers=tuple(Layer(*x) for x in layers))
 
@@ -198,6 +235,7 @@ def add_dataset(cursor: duckdb.DuckDBPyConnection, row: DatasetRow) -> None:
             now(),
         ],
     )
+    _comment_records(cursor, row)
     _refresh_inputs(cursor)
 
 
@@ -251,15 +289,35 @@ def hypotheses(cursor: duckdb.DuckDBPyConnection) -> dict[str, HypothesisRow]:
     return {r[0]: HypothesisRow(*r) for r in rows}
 
 
+def _comment_records(cursor: duckdb.DuckDBPyConnection, row: DatasetRow) -> None:
+    """Say in the database what the table of a dataset's records is."""
+    cursor.execute(f"COMMENT ON TABLE {row.table} IS {literal(f'The records of the dataset {row.dataset}.')}")
+    own = {c.name: f"Of the source: {c.kind}, one value per {c.level}." for c in row.columns}
+    for name in [r[0] for r in cursor.execute(f"DESCRIBE {row.table}").fetchall()]:
+        comment = own.get(name) or RECORD_COLUMNS.get(name, "Of the source.")
+        cursor.execute(f"COMMENT ON COLUMN {row.table}.{quoted(name)} IS {literal(comment)}")
+
+
 def _refresh_inputs(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Make the view `inputs` the union of all datasets' records."""
-    parts = [
-        f"SELECT '{name.replace(chr(39), chr(39) * 2)}' AS dataset, * FROM {records_table(name)}"
-        for name in names(cursor, "dataset")
-    ]
+    """Make the view `inputs` the union of all datasets' records; a column that has several types is text in it."""
+    tables: dict[str, dict[str, str]] = {}
+    for name in names(cursor, "dataset"):
+        rows = cursor.execute(f"DESCRIBE {records_table(name)}").fetchall()
+        tables[name] = {str(r[0]): str(r[1]) for r in rows}
+    types: dict[str, set[str]] = {}
+    for columns in tables.values():
+        for column, kind in columns.items():
+            types.setdefault(column.lower(), set()).add("number" if NUMBER.match(kind) else kind)
+    parts = []
+    for name, columns in tables.items():
+        chosen = [f"{quoted(c)}::VARCHAR AS {quoted(c)}" if len(types[c.lower()]) > 1 else quoted(c) for c in columns]
+        parts.append(f"SELECT {literal(name)} AS dataset, {', '.join(chosen)} FROM {records_table(name)}")
     empty = "SELECT NULL::VARCHAR AS dataset, NULL::BIGINT AS record, NULL::VARCHAR AS text WHERE false"
     cursor.execute(f"CREATE OR REPLACE VIEW inputs AS {' UNION ALL BY NAME '.join(parts) or empty}")
-    cursor.execute("COMMENT ON VIEW inputs IS 'The records of all datasets, with the columns of their sources.'")
+    cursor.execute(f"COMMENT ON VIEW inputs IS {literal(INPUTS_COMMENT)}")
+    for column in ("dataset", *types):
+        comment = "The dataset." if column == "dataset" else RECORD_COLUMNS.get(column, "Of the sources that have it.")
+        cursor.execute(f"COMMENT ON COLUMN inputs.{quoted(column)} IS {literal(comment)}")
 
 
 def fingerprint(cursor: duckdb.DuckDBPyConnection, noun: Noun, name: str) -> str | None:

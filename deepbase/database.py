@@ -7,9 +7,8 @@ it does leaves plain tables in the file (`deepbase.sql`), which other programs c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -18,88 +17,21 @@ from deepbase import catalog, runs
 from deepbase.blocks import Level, Padding
 from deepbase.catalog import DatasetRow, HypothesisRow, ModelRow, Noun
 from deepbase.dataset_registry import Datasets
-from deepbase.errors import InspectionError, QueryError
+from deepbase.errors import QueryError
 from deepbase.hypothesis_registry import Hypotheses
+from deepbase.inspection import Inspection
 from deepbase.model_registry import Models
 from deepbase.query.base import Behavior, InspectSpec
+from deepbase.run_registry import Runs
 from deepbase.store import Store
 
 if TYPE_CHECKING:
-    from deepbase.engine.base import Job, Progress
+    from deepbase.engine.base import Progress
 
-FINGERPRINTS = ("model", "dataset", "hypotheses")
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What an inspection found.
-
-    Attributes:
-        database: the database that holds it.
-        run_id: the number of the run.
-    """
-
-    database: Database
-    run_id: int
-
-    @property
-    def scores(self) -> duckdb.DuckDBPyRelation:
-        """The run's rows of `scores`, as a DuckDB relation: `.df()`, `.pl()`, `.to_arrow_table()`, and more SQL."""
-        return self.database.store.connection.sql(f"SELECT * FROM scores WHERE run = {self.run_id}")
-
-    @property
-    def run(self) -> dict[str, Any]:
-        """The run's row of `runs`."""
-        return self.database.run(self.run_id)
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the scores to a `.parquet`, `.csv`, `.json` or `.jsonl` file; it appears whole or not at all.
-
-        Raises:
-            InspectionError: if the file cannot be written.
-        """
-        target = Path(path)
-        check_output(target)
-        part = target.with_name(f".{target.name}.part")
-        name = str(part).replace("'", "''")
-        try:
-            with self.database.store.session() as cursor:
-                rows = f"SELECT * FROM scores WHERE run = {self.run_id}"
-                cursor.execute(f"COPY ({rows}) TO '{name}' ({OUTPUTS[target.suffix.lower()]})")
-            part.replace(target)
-        except (duckdb.Error, OSError) as error:
-            part.unlink(missing_ok=True)
-            raise InspectionError(f"cannot write '{target}': {error}", "The scores are in the database.") from error
-
-
-OUTPUTS = {
-    ".parquet": "FORMAT parquet",
-    ".csv": "FORMAT csv, HEADER",
-    ".json": "FORMAT json, ARRAY true",
-    ".jsonl": "FORMAT json",
-}
-
-
-def check_output(path: Path) -> None:
-    """See whether a file could be written, before a run is spent on it.
-
-    Raises:
-        InspectionError: if not.
-    """
-    if path.suffix.lower() not in OUTPUTS:
-        raise InspectionError(f"cannot write '{path}'", f"End its name with one of: {', '.join(OUTPUTS)}.")
-    if not path.parent.is_dir():
-        raise InspectionError(f"cannot write '{path}': there is no folder '{path.parent}'", "Make it first.")
-    if path.is_dir():
-        raise InspectionError(f"cannot write '{path}': it is a folder", "Name a file.")
-    try:
-        part = path.with_name(f".{path.name}.part")
-        part.touch()
-        part.unlink()
-        if path.exists():
-            path.open("r+b").close()
-    except OSError as error:
-        raise InspectionError(f"cannot write '{path}': {error.strerror}", "Choose another place.") from error
+LEAD = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
+"""What may stand in front of a statement; DuckDB counts lines from behind it."""
+CHECKPOINT = 5.0
+"""Seconds between the checkpoints of a run."""
 
 
 class Database:
@@ -108,16 +40,24 @@ class Database:
     Args:
         path: the file; None, or `:memory:`, keeps everything in memory.
         read_only: open the file for reading only.
+        create: make the file, or DeepBase's tables in it, where they are missing.
+
+    Several threads may use one Database, and one process may open a file several times. During an inspection the file
+    is free for other processes; so what is asked with `sql` then, or where several threads ask, is read at once instead
+    of when it is used.
 
     Raises:
         CatalogError: if the file is locked, is no DuckDB database, or belongs to something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
-        self.store = Store(path, read_only=read_only)
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, read_only: bool = False, create: bool = True
+    ) -> None:
+        self.store = Store(path, read_only=read_only, create=create)
         self._models = Models(self.store)
         self._datasets = Datasets(self.store)
         self._hypotheses = Hypotheses(self.store)
+        self._runs = Runs(self.store, self._models, self._datasets, self._hypotheses)
         if not self.store.read_only:
             with self.store.transaction() as cursor:
                 runs.mark_dead(cursor)
@@ -128,9 +68,21 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Database {str(self.store.path or ':memory:')!r}>"
+
     def close(self) -> None:
         """Close the file."""
         self.store.close()
+
+    @property
+    def made(self) -> bool:
+        """Whether the file was made by this object."""
+        return self.store.made
+
+    def discard_if_unused(self) -> None:
+        """Close the file, and delete it if it was made by this object and nothing was written to it."""
+        self.store.discard_if_unused()
 
     def register_model(
         self,
@@ -161,8 +113,8 @@ class Database:
             ModelError: if it cannot be loaded or inspected.
             CatalogError: if the name is taken.
         """
-        options = {"padding": padding, "allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code}
-        return self._models.register(name, source, tokenize, options, tags=tags or {}, replace=replace)
+        options = _loading(tokenize, padding, allow_pickle, trust_remote_code)
+        return self._models.register(name, source, options, tags=tags or {}, replace=replace)
 
     def register_dataset(self, name: str, source: Any, *, text: str | None = None, replace: bool = False) -> DatasetRow:
         """Register a dataset: read it once into a table of the database.
@@ -190,10 +142,10 @@ class Database:
             replace: take the place of other hypotheses of the same names.
 
         Returns:
-            The names.
+            The names of those that are registered now.
 
         Raises:
-            HypothesisError: if a hypothesis cannot be understood.
+            HypothesisError: if a hypothesis cannot be understood; then none of them is registered.
             CatalogError: if a name is taken by another hypothesis.
         """
         return self._hypotheses.register(source, name=name, replace=replace)
@@ -217,27 +169,68 @@ class Database:
         with self.store.session() as cursor:
             return runs.read(cursor, run)
 
-    def remove(self, noun: Noun, name: str) -> None:
+    def remove(self, noun: Noun, name: str | int) -> None:
         """Forget a model, a dataset, a hypothesis, or a run with its scores.
 
         Raises:
-            CatalogError: if there is no such thing.
+            CatalogError: if there is no such thing, or the run is running.
         """
         with self.store.transaction() as cursor:
-            catalog.remove(cursor, noun, name)
+            if noun == "run":
+                runs.remove(cursor, int(name))
+            else:
+                catalog.remove(cursor, noun, str(name))
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation | None:
-        """Run SQL. Python hypotheses that the query names are loaded and callable in it.
+        """Run SQL. Python hypotheses that the query calls are loaded.
 
         Args:
-            query: any SQL of DuckDB.
-            parameters: values for its `?`.
+            query: any SQL of DuckDB; of several statements, the last gives the result.
+            parameters: values for the `?` of the last statement.
 
         Returns:
-            A relation, or None for a statement without rows.
+            A relation, or None where the last statement gives no rows.
         """
-        self._hypotheses.load([query])
-        return self.store.connection.sql(query, params=parameters)
+        result = None
+        for result in self.script(query, parameters):  # noqa: B007
+            pass
+        return result
+
+    def script(self, query: str, parameters: Sequence[Any] | None = None) -> Iterator[duckdb.DuckDBPyRelation | None]:
+        """Run SQL statement by statement.
+
+        Yields:
+            What `sql` returns, for each statement.
+        """
+        with self.store.cursor() as cursor:
+            statements = cursor.extract_statements(query)
+        at = 0
+        for i, statement in enumerate(statements):
+            try:
+                last = i == len(statements) - 1
+                relation = self.relation(statement.query, parameters if last else None)
+            except duckdb.Error as error:
+                start = max(query.find(statement.query, at), 0)
+                lead = LEAD.match(query, start)
+                raise _moved(error, query.count("\n", 0, lead.end() if lead else start)) from error.__cause__
+            at += len(statement.query)
+            yield relation if _gives_rows(statement, relation) else None
+
+    def relation(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
+        """One statement as a relation; its rows are read when they are used, or at once if the file may be released."""
+        self._hypotheses.load_called(query)
+        if not self.store.may_be_released:
+            return _run(self.store.connection, query, parameters)
+        with self.store.session():
+            cursor = self.store.cursor()  # stays open, because the relation needs it
+            cursor.execute(f"USE {self.store.name}")
+            found = _run(cursor, query, parameters).materialize()
+            cursor.execute("USE memory")
+        return found
+
+    def interrupter(self) -> Callable[[], None]:
+        """What ends the query that this thread is about to run, called from another thread."""
+        return self.store.connection.interrupt
 
     def inspect(
         self,
@@ -256,9 +249,14 @@ class Database:
         seed: int = 0,
         batch_size: int = 32,
         device: str = "auto",
+        tokenize: Any = None,
+        text: str | None = None,
+        padding: Padding | None = None,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
         resume: int | None = None,
+        checkpoint: float = CHECKPOINT,
         progress: Callable[[Progress], None] | None = None,
-        **options: Any,
     ) -> Inspection:
         """Score every unit against every hypothesis, in one pass over the records.
 
@@ -277,10 +275,12 @@ class Database:
             seed: of the random order of the records.
             batch_size: how many sequences go through the model together.
             device: `auto`, or a torch device.
-            resume: go on with this run, which was interrupted or failed, instead; nothing else is to be given then.
+            tokenize, padding, allow_pickle, trust_remote_code: of a model that is not registered.
+            text: the column of texts of a dataset that is not registered.
+            resume: go on with this run, which was interrupted or failed; it is what it was, so nothing else is given.
+            checkpoint: the least number of seconds after which the run writes what it has; 0 after every block. It
+                writes less often where that would take more than a few percent of its time.
             progress: called after every block.
-            options: for a model or dataset that is not registered: `tokenize`, `text`, `padding`, `allow_pickle`,
-                `trust_remote_code`.
 
         Returns:
             What was found; it is in the tables `runs` and `scores` as well.
@@ -291,94 +291,70 @@ class Database:
         """
         observe = progress or (lambda _: None)
         if resume is not None:
-            return self._resume(resume, observe)
+            if model is not None or dataset is not None or hypotheses not in ((), None):
+                raise QueryError("a resumed run has its model, dataset and hypotheses", "Give only the run.")
+            self._runs.resume(resume, checkpoint=checkpoint, observe=observe)
+            return Inspection(self, resume)
         if model is None or dataset is None:
             raise QueryError("an inspection needs a model and a dataset", "Name both, or a run to resume.")
         if not exact:
             raise QueryError("a run cannot stop early: it reads every record", "Leave exact out, or limit records.")
-        added: list[tuple[Noun, str]] = []
-        run = None
-        try:
-            text = options.pop("text", None)
-            names, new_names = self._hypotheses.adopt(hypotheses)
-            added += [("hypothesis", n) for n in new_names]
-            spec = InspectSpec(
-                model="",
-                dataset="",
-                hypotheses=tuple(names),
-                measures=_several(measures),
-                layers=_several(layers),
-                at=at,
-                behavior=behavior,
-                where=where or "",
-                records=records,
-                window=window,
-                seed=seed,
-                batch_size=batch_size,
-                device=device,
-            )
-            dataset_name, new = self._datasets.find(dataset, text=text)
-            added += [("dataset", dataset_name)] if new else []
-            model_name, new = self._models.find(model, options)
-            added += [("model", model_name)] if new else []
-            job, facts = self._bind(replace(spec, model=model_name, dataset=dataset_name))
-            with self.store.transaction() as cursor:
-                run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, seed)
-            return self._drive(job, run, None, 0.0, observe)
-        except BaseException:
-            self._forget(added, run)
-            raise
-
-    def _forget(self, added: list[tuple[Noun, str]], run: int | None) -> None:
-        """Leave the database as it was before a request, unless its run was kept."""
-        if not added:
-            return
-        with self.store.transaction() as cursor:
-            if str(run) not in catalog.names(cursor, "run"):
-                for noun, name in added:
-                    catalog.remove(cursor, noun, name)
-
-    def _bind(self, spec: InspectSpec) -> tuple[Job, dict[str, Any]]:
-        """A job, and the fingerprints of all that goes into it."""
-        from deepbase.engine.binding import bind_job
-
-        row, model = self._models.get(spec.model)
-        with self.store.session() as cursor:
-            dataset = catalog.dataset(cursor, spec.dataset)
-            known = self._hypotheses.load(spec.hypotheses)
-            workspace = self.store.connection.cursor()
-            job = bind_job(spec, model, dataset, known, connection=cursor, workspace=workspace)
-        labels = {x.name: x.fingerprint for x in job.labels.labels}
-        return job, {"model": row.fingerprint, "dataset": dataset.fingerprint, "hypotheses": labels}
-
-    def _resume(self, run: int, observe: Callable[[Progress], None]) -> Inspection:
-        from deepbase.engine.base import RunState
-
-        with self.store.session() as cursor:
-            row = runs.read(cursor, run)
-            saved = runs.checkpoint(cursor, run)
-        if row["status"] == "done":
-            raise InspectionError(f"run {run} is done, there is nothing to resume", "Look at its scores.")
-        if row["status"] == "running":
-            raise InspectionError(f"run {run} is still running in {row['process']}", "Wait for it, or stop it.")
-        job, facts = self._bind(InspectSpec.from_json(row["spec"]))
-        for what in FINGERPRINTS:
-            if facts[what] != row["spec"]["fingerprints"][what]:
-                raise InspectionError(
-                    f"run {run} cannot be resumed: its {what} changed since it began", "Start a new run."
-                )
-        state = None if saved is None else RunState.from_bytes(saved, job.state_types, job.model.device)
-        with self.store.transaction() as cursor:
-            runs.restart(cursor, run)
-        return self._drive(job, run, state, row["seconds"] if state else 0.0, observe)
-
-    def _drive(self, job: Job, run: int, state: Any, seconds: float, observe: Callable[[Progress], None]) -> Inspection:
-        from deepbase.engine.base import RunState
-        from deepbase.engine.driver import drive
-
-        drive(job, self.store, run, state or RunState(), seconds=seconds, observe=observe)
-        return Inspection(self, run)
+        spec = InspectSpec(
+            model="",
+            dataset="",
+            hypotheses=(),
+            measures=_several(measures),
+            layers=_several(layers),
+            at=at,
+            behavior=behavior,
+            where=where or "",
+            records=records,
+            window=window,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+        )
+        options = _loading(tokenize, padding, allow_pickle, trust_remote_code)
+        begun = self._runs.begin(
+            spec, model, dataset, hypotheses, text=text, options=options, checkpoint=checkpoint, observe=observe
+        )
+        return Inspection(self, begun)
 
 
 def _several(values: str | Sequence[str]) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _loading(tokenize: Any, padding: Any, allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
+    return {
+        "tokenizer": tokenize,
+        "padding": padding,
+        "allow_pickle": allow_pickle,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | None
+) -> duckdb.DuckDBPyRelation:
+    try:
+        return connection.sql(query, params=parameters)
+    except (duckdb.BinderException, duckdb.CatalogException):
+        connection.execute(query, parameters)  # fails as well, and says in which line
+        raise
+
+
+def _gives_rows(statement: duckdb.Statement, relation: duckdb.DuckDBPyRelation) -> bool:
+    """Whether the rows of a statement are an answer, rather than how it went."""
+    kinds = statement.expected_result_type
+    return kinds == [duckdb.ExpectedResultType.QUERY_RESULT] or relation.columns not in (["Count"], ["Success"])
+
+
+def _moved(error: duckdb.Error, lines: int) -> duckdb.Error:
+    """An error of DuckDB with the line of the whole text, of which it saw one statement."""
+    found = re.search(r"^LINE (\d+): (.*)\n( *\^)", str(error), re.MULTILINE)
+    if not lines or not found:
+        return error
+    line = str(int(found[1]) + lines)
+    shown = f"LINE {line}: {found[2]}\n{' ' * (len(line) - len(found[1]))}{found[3]}"
+    return type(error)(str(error)[: found.start()] + shown + str(error)[found.end() :])

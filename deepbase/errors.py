@@ -27,7 +27,12 @@ class DeepBaseError(Exception):
         message = " ".join(self.message.split())
         if not self.hint:
             return message
-        return f"{message.rstrip('.')}. {' '.join(self.hint.split())}"
+        end = "" if message.endswith(("!", "?")) else "."
+        return f"{message.rstrip('.')}{end} {' '.join(self.hint.split())}"
+
+
+class DeepBaseWarning(UserWarning):
+    """Something that a person may want to know while it goes on, such as a wait."""
 
 
 class CatalogError(DeepBaseError):

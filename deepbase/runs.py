@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from deepbase import catalog
-from deepbase.errors import CatalogError, nearest
+from deepbase.errors import CatalogError, InspectionError, nearest
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,62 @@ def start(cursor: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], seed: int)
     return run
 
 
-def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
-    """Take over a run that stopped."""
+@dataclass(frozen=True)
+class Saved:
+    """What a run left to go on from."""
+
+    state: bytes
+    seconds: float
+
+
+def check_resumable(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
+    """See whether a run can be resumed.
+
+    Raises:
+        CatalogError: if there is no such run.
+        InspectionError: if it is done, or running.
+    """
+    mark_dead(cursor)
+    row = read(cursor, run)
+    if row["status"] == "done":
+        raise InspectionError(f"run {run} is done, there is nothing to resume", "Look at its scores.")
+    if row["status"] == "running":
+        raise InspectionError(
+            f"run {run} is still running in {row['process']}",
+            "Wait for it, or stop it; if its host is gone, remove the run.",
+        )
+
+
+def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> Saved | None:
+    """Take over a run that stopped; None where it had written no state.
+
+    Raises:
+        CatalogError: if there is no such run.
+        InspectionError: if it is done, or running.
+    """
+    check_resumable(cursor, run)
     cursor.execute(
         "UPDATE runs SET status = 'running', finished = NULL, stopped_because = NULL, process = ? WHERE run = ?",
         [this_process(), run],
     )
+    found = cursor.execute(
+        "SELECT state, seconds FROM checkpoints JOIN runs USING (run) WHERE run = ?", [run]
+    ).fetchall()
+    return Saved(bytes(found[0][0]), float(found[0][1])) if found else None
+
+
+def remove(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
+    """Forget a run and its scores.
+
+    Raises:
+        CatalogError: if there is no such run, or it is running on this host.
+    """
+    mark_dead(cursor)
+    row = read(cursor, run)
+    if row["status"] == "running" and row["process"].rsplit(":", 2)[0] == socket.gethostname():
+        raise CatalogError(f"run {run} is still running in {row['process']}", "Wait for it, or stop it.")
+    for table in ("scores", "checkpoints", "runs"):
+        cursor.execute(f"DELETE FROM {table} WHERE run = ?", [run])
 
 
 def write(
@@ -106,11 +156,15 @@ def write(
     scores: Iterable[pa.Table] | None,
     state: bytes | None,
 ) -> None:
-    """Write how far a run has come, its scores if they are given, and its state; a finished run keeps no state."""
+    """Write how far a run has come, its scores if they are given, and its state; a finished run keeps no state.
+
+    Raises:
+        InspectionError: if the run is not this process's any more.
+    """
     finished = None if standing.status == "running" else catalog.now()
-    cursor.execute(
+    mine = cursor.execute(
         "UPDATE runs SET status = ?, finished = ?, records_seen = ?, symbols_seen = ?, stopped_because = ?,"
-        " seconds = ?, counts = ? WHERE run = ?",
+        " seconds = ?, counts = ? WHERE run = ? AND process = ? RETURNING run",
         [
             standing.status,
             finished,
@@ -120,8 +174,13 @@ def write(
             standing.seconds,
             json.dumps(dict(standing.counts)),
             run,
+            this_process(),
         ],
-    )
+    ).fetchall()
+    if not mine:
+        raise InspectionError(
+            f"run {run} was removed, or taken over by another process, while it was running", "Start it again."
+        )
     cursor.execute("DELETE FROM checkpoints WHERE run = ?", [run])
     if state is not None:
         cursor.execute("INSERT INTO checkpoints VALUES (?, ?)", [run, state])
@@ -146,12 +205,6 @@ def read(cursor: duckdb.DuckDBPyConnection, run: int) -> dict[str, Any]:
     columns = [c[0] for c in rows.description or ()]
     found = rows.fetchall()
     if not found:
-        raise CatalogError(f"there is no run {run}", nearest(str(run), catalog.names(cursor, "run")))
+        raise CatalogError(f"there is no run {run}", nearest("", catalog.names(cursor, "run")))
     row = dict(zip(columns, found[0], strict=True))
     return {k: json.loads(v) if k in ("spec", "versions", "counts") else v for k, v in row.items()}
-
-
-def checkpoint(cursor: duckdb.DuckDBPyConnection, run: int) -> bytes | None:
-    """The state of an unfinished run; None where it was stopped before it wrote one."""
-    found = cursor.execute("SELECT state FROM checkpoints WHERE run = ?", [run]).fetchall()
-    return bytes(found[0][0]) if found else None

@@ -1,78 +1,119 @@
-"""The DuckDB instance behind a `Database`, and the file that is attached to it.
+"""The file of a `Database`: its connections, its transactions, and the check that it is one.
 
-The problem. DuckDB lets one process write to a file, and holds its lock for as long as it is open; but an inspection
-runs for minutes or hours, and others want to query the file meanwhile.
-
-The idea. The instance itself is in memory, and the file is *attached* to it: relations, registered functions and Arrow
-tables belong to the instance and live on while the file is detached. A run releases the file, computes, and attaches it
-for the moments in which it reads records or writes what it has. Attaching takes a few milliseconds.
-
-Who finds the file locked waits a while and is told which process holds it.
+A `Store` is one user's view of an `Instance`, which knows when the file is attached. Every thread has a connection of
+its own, since DuckDB's connections refuse to be shared; all of them see the same tables and functions.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
-import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 
-from deepbase.errors import CatalogError
+from deepbase.errors import CatalogError, QueryError
+from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
 FORMAT = 1
-FILE = "deepbase_file"
-PATIENCE = 5.0
-RUN_PATIENCE = 600.0
-MSG_LOCKED = "database '{path}' is in use by another process{who}"
-HINT_LOCKED = "Close it there, or wait until it is done."
+OURS = frozenset({"models", "layers", "units", "datasets", "inputs", "hypotheses", "runs", "scores", "checkpoints"})
 
 
 class Store:
-    """An in-memory DuckDB with, usually, a file attached.
+    """A database file, or a database in memory.
 
     Args:
-        path: the database file; None to keep everything in memory.
+        path: the database file; None, or `:memory:`, to keep everything in memory.
         read_only: open the file for reading; others may do so at the same time.
+        create: make the file, or the tables in it, where they are not there.
 
     Attributes:
-        connection: the user's connection; its default database is the file.
+        made: whether the file was made now.
 
     Raises:
         CatalogError: if the file cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, read_only: bool = False, create: bool = True
+    ) -> None:
         self.path = None if path is None or str(path) == ":memory:" else Path(path).expanduser().absolute()
         self.read_only = read_only and self.path is not None
-        self.connection = duckdb.connect()
-        self.connection.execute("SET streaming_buffer_size = '64KB'")
-        self._released = 0
-        self._sessions = 0
-        self._lock = threading.RLock()
+        self.made = self.path is not None and not self.path.exists()
+        if self.path is not None:
+            _check_file(self.path, create=create and not read_only)
+        self._instance = Instance.of(self.path, self.read_only)
+        self._leave = weakref.finalize(self, self._instance.leave)
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         try:
-            if self.path is not None:
-                _check_file(self.path, self.read_only)
-                self._attach(PATIENCE)
-                self.connection.execute(f"USE {FILE}")
-            self._create_tables()
+            with self._instance.writing:
+                self._check_tables(create=(create or self.path is None) and not self.read_only)
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
 
     @property
     def name(self) -> str:
         """The database that holds the catalog, as SQL calls it."""
-        return "memory" if self.path is None else FILE
+        return self._instance.name
+
+    @property
+    def may_be_released(self) -> bool:
+        """Whether a run of this process has released the file, or another thread may do so at any moment."""
+        return self._instance.may_be_released
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection of the calling thread, whose default database is the file."""
+        self._check_open()
+        found: duckdb.DuckDBPyConnection | None = getattr(self._local, "connection", None)
+        if found is None:
+            with self.session(PATIENCE):
+                found = self._local.connection = self.cursor()
+                found.execute(f"USE {self.name}")
+                self._connections.add(found)
+        elif not self._instance.is_released:
+            with self.session(PATIENCE):  # attaches the file again if that failed after a run
+                pass
+        return found
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection that its user closes; its default database is none of the file's."""
+        self._check_open()
+        with self._instance.lock:
+            cursor = self._instance.root.cursor()
+        cursor.execute("SET streaming_buffer_size = '64KB'")
+        return cursor
+
+    @contextmanager
+    def functions(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str]]]:
+        """The connection on which functions are registered, for all to see, and the fingerprints of those that are."""
+        self._check_open()
+        with self._instance.lock:
+            yield self._instance.root, self._instance.functions
 
     def close(self) -> None:
-        """Close the file and end the instance."""
-        self.connection.close()
+        """Close the connections, and the file if nobody else in this process has it open."""
+        for connection in list(self._connections):
+            connection.close()
+        self._leave()
+
+    def discard_if_unused(self) -> None:
+        """Close, and delete the file if it was made by this store and nothing was ever written to it."""
+        unused = False
+        if self.made and self.path is not None and self._leave.alive:
+            with self.session(PATIENCE) as cursor:
+                found = cursor.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [self.name])
+                tables = {str(row[0]) for row in found.fetchall()} - {"deepbase_format"}
+                unused = tables <= OURS and not any(cursor.execute(f"FROM {t} LIMIT 1").fetchall() for t in tables)
+        self.close()
+        if unused and self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     @contextmanager
     def session(self, patience: float = RUN_PATIENCE) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -84,82 +125,62 @@ class Store:
         Raises:
             CatalogError: if it is still locked then.
         """
-        with self._lock:
-            if self._released and not self._sessions and self.path is not None:
-                self._attach(patience)
-            self._sessions += 1
-        cursor = self.connection.cursor()
-        try:
+        with self._instance.session(patience), self.cursor() as cursor:
             cursor.execute(f"USE {self.name}")
             yield cursor
-        finally:
-            cursor.close()
-            with self._lock:
-                self._sessions -= 1
-                if self._released and not self._sessions:
-                    self._detach()
 
     @contextmanager
     def transaction(self, patience: float = RUN_PATIENCE) -> Iterator[duckdb.DuckDBPyConnection]:
         """A session that is written as a whole, or not at all."""
         if self.read_only:
             raise CatalogError(f"database '{self.path}' is open for reading only", "Connect without read_only.")
-        with self.session(patience) as cursor:
+        with self._instance.writing, self.session(patience) as cursor:
             cursor.execute("BEGIN")
             try:
                 yield cursor
+                cursor.execute("COMMIT")
             except BaseException:
-                cursor.execute("ROLLBACK")
+                with suppress(duckdb.TransactionException):  # a failed COMMIT has rolled back
+                    cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Give the file's lock back for the time of a computation."""
-        with self._lock:
-            self._released += 1
-            if self._released == 1:
-                self._detach()
-        try:
+        """Give the file's lock back for the time of a computation.
+
+        Raises:
+            QueryError: if the thread's own connection holds on to the file.
+        """
+        self._check_open()
+        if self.path is not None and not self._instance.is_released:
+            self._check_idle()
+        with self._instance.released():
             yield
-        finally:
-            with self._lock:
-                self._released -= 1
-                if not self._released and self.path is not None:
-                    self._attach(RUN_PATIENCE)
 
-    def _attach(self, patience: float) -> None:
-        cursor = self.connection.cursor()
-        until = time.monotonic() + patience
-        path = str(self.path).replace("'", "''")
-        options = "(TYPE duckdb, READ_ONLY)" if self.read_only else "(TYPE duckdb)"
-        try:
-            while True:
-                try:
-                    cursor.execute(f"ATTACH '{path}' AS {FILE} {options}")
-                    break
-                except duckdb.Error as error:
-                    if not _is_locked(error) or time.monotonic() > until:
-                        raise _explained(error, self.path) from error
-                    time.sleep(0.05)
-        finally:
-            cursor.close()
+    def _check_open(self) -> None:
+        if not self._leave.alive:
+            raise CatalogError(f"database '{self.path or ':memory:'}' is closed", "Connect again.")
 
-    def _detach(self) -> None:
-        if self.path is None:
+    def _check_idle(self) -> None:
+        """A transaction or an open result would keep the file attached, and this thread waiting for itself."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
             return
-        cursor = self.connection.cursor()
         try:
-            cursor.execute(f"DETACH DATABASE IF EXISTS {FILE}")
-        finally:
-            cursor.close()
+            connection.execute("BEGIN")
+            connection.execute("ROLLBACK")
+        except duckdb.TransactionException as error:
+            raise QueryError("a transaction is open, in which nothing can be inspected", "COMMIT it first.") from error
+        except duckdb.ResourceInUseException as error:
+            raise QueryError("the result of an earlier query is open", "Read it to its end, or close it.") from error
 
-    def _create_tables(self) -> None:
+    def _check_tables(self, *, create: bool) -> None:
         with self.session(PATIENCE) as cursor:
             has = cursor.execute(
-                f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{self.name}' AND schema_name = 'main'"
+                "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? AND table_schema = 'main'",
+                [self.name],
             ).fetchall()
-            tables = {row[0] for row in has}
+            tables = {str(row[0]) for row in has}
             if "deepbase_format" in tables:
                 found = cursor.execute("SELECT format FROM deepbase_format").fetchall()
                 if found != [(FORMAT,)]:
@@ -167,47 +188,38 @@ class Store:
                         f"database '{self.path}' has another format of DeepBase's tables", "Open a new file."
                     )
                 return
-            ours = {"models", "layers", "datasets", "hypotheses", "runs", "scores", "checkpoints"}
-            if taken := sorted(tables & ours):
-                raise CatalogError(
-                    f"database '{self.path}' was not made by DeepBase and has a table '{taken[0]}' of its own",
-                    "Open another file.",
-                )
-        if self.read_only:
-            raise CatalogError(f"database '{self.path}' holds no DeepBase catalog", "Open it for writing once.")
+        if taken := sorted(tables & OURS):
+            raise CatalogError(
+                f"database '{self.path}' was not made by DeepBase and has a table '{taken[0]}' of its own",
+                "Open another file.",
+            )
+        if not create:
+            raise CatalogError(
+                f"database '{self.path}' holds nothing of DeepBase", "Register or inspect something in it first."
+            )
         with self.transaction(PATIENCE) as cursor:
             cursor.execute((files("deepbase.sql") / "catalog.sql").read_text("utf-8"))
             cursor.execute("INSERT INTO deepbase_format VALUES (?)", [FORMAT])
 
 
-def _check_file(path: Path, read_only: bool) -> None:
+def _check_file(path: Path, *, create: bool) -> None:
     """Refuse what is no DuckDB file before DuckDB sees it."""
     if path.is_dir():
         raise CatalogError(f"'{path}' is a folder, not a database file", "Name a file in it.")
     if not path.exists():
-        if read_only:
-            raise CatalogError(f"database '{path}' does not exist", "Check the path, or connect without read_only.")
         if not path.parent.is_dir():
             raise CatalogError(f"folder '{path.parent}' does not exist", "Make it, or choose another file.")
+        if not create:
+            raise CatalogError(
+                f"there is no database '{path}'", "Check the path; whatever registers or inspects something makes it."
+            )
         return
     try:
         with path.open("rb") as file:
             head = file.read(12)
     except OSError as error:
         raise CatalogError(f"cannot read database '{path}': {error.strerror}", "Check its permissions.") from error
-    if head and head[8:12] != b"DUCK":
+    if not head:
+        raise CatalogError(f"'{path}' is an empty file, not a database", "Delete it, or name another file.")
+    if head[8:12] != b"DUCK":
         raise CatalogError(f"'{path}' is not a DuckDB database", "Name another file, or a new one.")
-
-
-def _is_locked(error: duckdb.Error) -> bool:
-    text = str(error)
-    return "lock on file" in text or "file handle conflict" in text
-
-
-def _explained(error: duckdb.Error, path: Path | None) -> CatalogError:
-    text = str(error).strip().splitlines()[0]
-    if _is_locked(error):
-        pid = re.search(r"PID (\d+)", text)
-        who = f" (process {pid[1]})" if pid else " or connection"
-        return CatalogError(MSG_LOCKED.format(path=path, who=who), HINT_LOCKED)
-    return CatalogError(f"cannot open database '{path}': {text}", "Check the path and its permissions.")

@@ -2,6 +2,7 @@
 
 CREATE TABLE IF NOT EXISTS deepbase_format (format INTEGER);
 COMMENT ON TABLE deepbase_format IS 'Marks a DeepBase database: the version of these tables.';
+COMMENT ON COLUMN deepbase_format.format IS 'The version.';
 
 CREATE TABLE IF NOT EXISTS models (
     model VARCHAR NOT NULL,
@@ -42,6 +43,9 @@ COMMENT ON COLUMN layers.kind IS 'block output, MLP neurons, attention output, e
 CREATE VIEW IF NOT EXISTS units AS
 SELECT model, layer, unnest(range(width))::INTEGER AS unit FROM layers;
 COMMENT ON VIEW units IS 'Every unit of every layer: its address is (model, layer, unit).';
+COMMENT ON COLUMN units.model IS 'The model.';
+COMMENT ON COLUMN units.layer IS 'The torch module path.';
+COMMENT ON COLUMN units.unit IS 'The unit within the layer, from 0.';
 
 CREATE TABLE IF NOT EXISTS datasets (
     dataset VARCHAR NOT NULL,
@@ -150,7 +154,12 @@ CREATE TABLE IF NOT EXISTS checkpoints (
     state BLOB NOT NULL
 );
 COMMENT ON TABLE checkpoints IS 'What an unfinished run needs to go on: its states as safetensors. Gone when it is done.';
+COMMENT ON COLUMN checkpoints.run IS 'The run.';
+COMMENT ON COLUMN checkpoints.state IS 'Its states, and how far it came.';
 
 CREATE VIEW IF NOT EXISTS inputs AS
 SELECT NULL::VARCHAR AS dataset, NULL::BIGINT AS record, NULL::VARCHAR AS text WHERE false;
 COMMENT ON VIEW inputs IS 'The records of all datasets, with the columns of their sources.';
+COMMENT ON COLUMN inputs.dataset IS 'The dataset.';
+COMMENT ON COLUMN inputs.record IS 'The number of the record, from 0, in the order of the source.';
+COMMENT ON COLUMN inputs.text IS 'The text.';

@@ -48,7 +48,7 @@ class Job:
         labels: evaluates the hypotheses.
         measures: what is computed.
         records: what is read.
-        columns: the columns of the dataset.
+        columns: the columns of the dataset that the hypotheses read.
     """
 
     spec: InspectSpec
@@ -79,7 +79,8 @@ class RunState:
         next_block: the first block that is not in it.
         records_seen, symbols_seen: what it rests on.
         counts: what was lost on the way, by name.
-        label_shift: float64[hypothesis], the pilot values of the hypotheses, from the first block; None before it.
+        label_shift: float64[hypothesis], the pilot values of the hypotheses, each from the first block in which it has
+            a value; None before the first block.
         symbols: int64[hypothesis], the symbols at which each hypothesis had a value.
         records: int64[hypothesis], the records that these are from.
         layers: the states of the measures.

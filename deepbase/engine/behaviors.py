@@ -36,5 +36,6 @@ def unlabelled(symbols: pa.Table, behavior: Behavior) -> Bools | None:
 
 
 def _mean(values: Tensor, symbol: Tensor, symbols: int) -> Tensor:
-    sums = values.new_zeros(symbols, values.shape[1]).index_add_(0, symbol, values)
-    return sums / torch.bincount(symbol, minlength=symbols)[:, None]
+    # In float64, since the sum over a long record rounds away how little a saturated unit moves.
+    sums = values.new_zeros(symbols, values.shape[1], dtype=torch.float64).index_add_(0, symbol, values.double())
+    return (sums / torch.bincount(symbol, minlength=symbols)[:, None]).float()

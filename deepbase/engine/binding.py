@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 
 import duckdb
-import torch
 
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
 from deepbase.engine.base import Job
-from deepbase.errors import ModelError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import symbols_schema
 from deepbase.inputs.tokenization import encode
@@ -54,9 +52,10 @@ def bind_job(
     taken = {c.name for c in columns}
     known = {n: h for n, h in known.items() if not (n in taken and h.source.startswith(LIBRARY))}
     labels = bind(spec.hypotheses, known, columns, partial(_type_of, connection, dataset, spec.at))
+    used = [c for c in dataset.columns if any(c.name.lower() in x.expression.lower() for x in labels)]
     return Job(
         spec=spec,
-        model=model.to(device_of(spec.device)),
+        model=model.to(spec.device),
         tokenize=partial(encode, model.tokenize),
         layers=layers,
         labels=Labels(workspace, labels),
@@ -64,31 +63,15 @@ def bind_job(
         records=records(
             connection,
             dataset.table,
+            columns=[c.name for c in used],
             where=spec.where,
             limit=spec.records,
             seed=spec.seed,
             hypotheses=len(labels),
         ),
-        columns=dataset.columns,
+        columns=used,
     )
 
 
 def _type_of(connection: duckdb.DuckDBPyConnection, dataset: DatasetRow, level: Level, expression: str) -> str:
     return expression_type(connection, expression, symbols_schema(dataset.columns, level))
-
-
-def device_of(name: str) -> torch.device:
-    """The torch device of a name; `auto` is the accelerator, if there is one.
-
-    Raises:
-        ModelError: if there is no such device.
-    """
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"there is no device '{name}': {str(error).splitlines()[0]}", "Use auto, or cpu.") from error
-    return device

@@ -8,24 +8,26 @@ Ctrl-C does not wait.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from types import FrameType
-from typing import Any
+
+import duckdb
 
 from deepbase import catalog, runs
 from deepbase.engine.base import Job, Progress, RunState
 from deepbase.engine.loop import fold_blocks
 from deepbase.engine.results import score_tables
-from deepbase.errors import CatalogError
+from deepbase.errors import CatalogError, InspectionError
 from deepbase.store import Store
 
-CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.04
+"""The share of a run's time that may go into writing checkpoints."""
 
 Observe = Callable[[Progress], None]
 
@@ -34,20 +36,22 @@ class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C stopped a run, which keeps what it had."""
 
     def __init__(self, run: int, records_seen: int) -> None:
-        super().__init__(f"run {run} was interrupted after {records_seen} records and keeps what it had")
+        super().__init__(f"run {run} was interrupted after {records_seen:,} records and keeps what it had")
         self.run = run
         self.records_seen = records_seen
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended, for those who go on with it in this process."""
-
-    run: int
-    records_seen: int
-
-
-def drive(job: Job, store: Store, run: int, state: RunState, *, seconds: float, observe: Observe) -> Outcome:
+def drive(
+    job: Job,
+    store: Store,
+    run: int,
+    state: RunState,
+    *,
+    dataset_fingerprint: str,
+    seconds: float,
+    checkpoint: float,
+    observe: Observe,
+) -> None:
     """Carry a run to its end and write what it found.
 
     Args:
@@ -55,36 +59,50 @@ def drive(job: Job, store: Store, run: int, state: RunState, *, seconds: float, 
         store: where to write.
         run: the number of the run, which is in `runs` already.
         state: where to begin.
+        dataset_fingerprint: of the dataset that the run is about; another one under its name ends the run.
         seconds: the time that was spent on it before.
+        checkpoint: the least number of seconds between two checkpoints.
         observe: told about every block.
 
     Raises:
         RunInterrupted: on Ctrl-C; the run is marked `interrupted`.
-        Exception: whatever went wrong; the run is marked `failed`, or removed if it had seen no block.
+        Exception: whatever went wrong; the run is marked `failed`.
     """
-    writer = _Writer(job, store, run, seconds)
+    writer = _Writer(job, store, run, seconds, checkpoint)
+    reading = partial(_reading, store, job.spec.dataset, dataset_fingerprint)
     with store.released():
         try:
             with _interruptible() as check:
-                for state in fold_blocks(job, state, store.session, check):  # noqa: B020, PLR1704
+                for state in fold_blocks(job, state, reading, check):  # noqa: B020, PLR1704
                     observe(Progress(state.records_seen, job.records.expected, state.symbols_seen, writer.seconds))
                     writer.maybe_write(state)
         except KeyboardInterrupt:
             writer.write(state, "interrupted", "Ctrl-C")
             raise RunInterrupted(run, state.records_seen) from None
         except BaseException as error:
-            writer.fail(state, f"{type(error).__name__}: {error}")
+            writer.fail(state, error)
             raise
         limited = job.records.limit < job.records.matching
         writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
-    return Outcome(run, state.records_seen)
+
+
+@contextmanager
+def _reading(store: Store, dataset: str, fingerprint: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog, for reading records that are still those with which the run began."""
+    with store.session() as cursor:
+        if catalog.fingerprint(cursor, "dataset", dataset) != fingerprint:
+            raise InspectionError(
+                f"dataset '{dataset}' was removed or replaced while a run was reading it", "Start a new run."
+            )
+        yield cursor
 
 
 class _Writer:
     """Writes a run, and decides how often."""
 
-    def __init__(self, job: Job, store: Store, run: int, seconds: float) -> None:
+    def __init__(self, job: Job, store: Store, run: int, seconds: float, checkpoint: float) -> None:
         self.job, self.store, self.run = job, store, run
+        self.checkpoint = checkpoint
         self.began = time.monotonic() - seconds
         self.written = time.monotonic()
         self.cost = 0.0
@@ -94,30 +112,33 @@ class _Writer:
         return time.monotonic() - self.began
 
     def maybe_write(self, state: RunState) -> None:
-        """Write a checkpoint if it is time; a file that is locked just now can wait for the next block."""
-        if time.monotonic() - self.written < max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE):
+        """Write a checkpoint if it is time; a file that is locked just now can wait for the next block.
+
+        What is in memory is gone with the process anyway, so there it would be for nothing.
+        """
+        if self.store.path is None or time.monotonic() - self.written < max(
+            self.checkpoint, self.cost / CHECKPOINT_SHARE
+        ):
             return
         with suppress(CatalogError):
             self.write(state, "running", None, patience=0.0)
 
-    def write(self, state: RunState, status: str, because: str | None, *, patience: float | None = None) -> None:
-        """Write everything in one transaction."""
+    def write(self, state: RunState, status: str, because: str | None, *, patience: float = math.inf) -> None:
+        """Write everything in one transaction; the end of a run waits for the file as long as it takes."""
         start = time.monotonic()
-        arguments: dict[str, Any] = {} if patience is None else {"patience": patience}
         standing = runs.Standing(status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts)
-        with self.store.transaction(**arguments) as cursor:
+        with self.store.transaction(patience) as cursor:
             saved = None if status == "done" else state.to_bytes()
             runs.write(cursor, self.run, standing, score_tables(self.run, self.job, state), saved)
         self.written = time.monotonic()
         self.cost = self.written - start
 
-    def fail(self, state: RunState, because: str) -> None:
-        """Keep what the run had, or nothing of it where it had nothing."""
-        if state.next_block:
-            self.write(state, "failed", because)
-            return
-        with self.store.transaction() as cursor:
-            catalog.remove(cursor, "run", str(self.run))
+    def fail(self, state: RunState, error: BaseException) -> None:
+        """Mark the run as failed, and keep what it had; the error comes first, whatever else goes wrong."""
+        try:
+            self.write(state, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        except Exception as second:
+            error.add_note(f"Run {self.run} could not be marked as failed: {second}")
 
 
 @contextmanager
@@ -143,4 +164,4 @@ def _interruptible() -> Iterator[Callable[[], None]]:
         yield check
         check()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)

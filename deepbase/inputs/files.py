@@ -130,7 +130,7 @@ def relation(path: Path, kind: str) -> str:
     return f"read_json({name}, format = '{form}', sample_size = -1, hive_partitioning = false)"
 
 
-class Table:
+class DelimitedFile:
     """A CSV or TSV file: how it is written, found once.
 
     Raises:

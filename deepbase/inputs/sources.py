@@ -58,7 +58,7 @@ class Source:
     fingerprint: str | None = None
     empty_text: bool = False
     complete: bool = False
-    table: files.Table | None = None
+    table: files.DelimitedFile | None = None
     failures: list[BaseException] = field(default_factory=list)
 
 
@@ -106,7 +106,7 @@ def _open_file(con: duckdb.DuckDBPyConnection, path: Path, stack: ExitStack) -> 
         # On a cursor, because a failing statement would abort the transaction in which the next guess is tried.
         cursor = con.cursor()
         stack.callback(cursor.close)
-        table = files.Table(cursor, path, kind)
+        table = files.DelimitedFile(cursor, path, kind)
         return Source(table.relation(), name, source, digest, empty_text=True, table=table)
     return Source(files.relation(path, kind), name, source, digest)
 
@@ -132,18 +132,19 @@ def _open_query(
 
 
 def _list_table(rows: list[Any]) -> pa.Table:
-    if all(isinstance(row, str) for row in rows):
-        return pa.table({"text": pa.array(rows, pa.string())})
-    if not all(isinstance(row, dict) for row in rows):
-        odd = next(i for i, row in enumerate(rows) if type(row) is not type(rows[0]) or not isinstance(row, str | dict))
+    kinds = {type(row) for row in rows}
+    if not kinds <= {str} and not kinds <= {dict}:
+        odd = next(i for i, row in enumerate(rows) if type(row) is not type(rows[0]) or kinds.isdisjoint({str, dict}))
         raise DatasetError(
             f"the list is neither of texts nor of dictionaries: item {odd} is of type {type(rows[odd]).__name__}"
         )
-    names = dict.fromkeys(name for row in rows for name in row)
     try:
+        if kinds <= {str}:
+            return pa.table({"text": pa.array(rows, pa.string())})
+        names = dict.fromkeys(name for row in rows for name in row)
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except pa.ArrowException as error:
-        raise DatasetError(f"the values of the dictionaries do not make columns: {error}") from error
+    except (pa.ArrowException, ValueError) as error:  # ValueError where a text has half a surrogate pair
+        raise DatasetError(f"the values of the list do not make columns: {error}") from error
 
 
 def _register(con: duckdb.DuckDBPyConnection, data: object, label: str, stack: ExitStack) -> Source:

@@ -9,16 +9,16 @@ walked until it lands inside the range (Black and Rogaway, "Ciphers with arbitra
 makes a run resumable. DuckDB joins the record numbers to the table; several blocks are read at once, to spare scans.
 
 A filter on records is part of that query. It widens the span of a block instead of thinning the block, so that blocks
-stay full when few records pass.
+stay full when few records pass, as far as `READ_PLACES` goes.
 
 Cost: each read scans the columns it needs once. Memory: the blocks that are read ahead, at most about `READ_CHARACTERS`
-characters of text and their annotations.
+characters of text and their annotations, and `READ_PLACES` numbers of records.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -32,7 +32,10 @@ BLOCK_RECORDS = 1024
 BLOCK_CHARACTERS = 131_072
 BLOCK_LABELS = 2**25
 READ_CHARACTERS = 2**22
+READ_PLACES = 2**19
 ROUNDS = 6
+PLACE, DRAWN = "deepbase_place", "deepbase_drawn"
+ALWAYS = ("record", "text", "word", "word_start", "word_end")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Records:
 
     Attributes:
         table: the qualified name of the table.
+        columns: the columns that are read.
         where: an SQL predicate over its columns; empty for all.
         total: how many records the table has.
         matching: how many of them pass the filter.
@@ -51,6 +55,7 @@ class Records:
     """
 
     table: str
+    columns: tuple[str, ...]
     where: str
     total: int
     matching: int
@@ -77,18 +82,20 @@ class Records:
     def read(self, connection: duckdb.DuckDBPyConnection, blocks: range) -> list[pa.Table]:
         """The records of some blocks, one table a block, in the random order."""
         places = np.arange(blocks.start * self.span, min(blocks.stop * self.span, self.total), dtype=np.int64)
-        order = pa.table({"place": places, "record": permuted(places, self.total, self.seed)})
+        order = pa.table({PLACE: places, DRAWN: permuted(places, self.total, self.seed)})
         connection.register("block_order", order)
+        columns = ", ".join(f't."{c.replace(chr(34), chr(34) * 2)}"' for c in self.columns)
+        condition = f"WHERE ({self.where}\n)" if self.where else ""
         try:
             table = connection.sql(
-                f"SELECT place, t.* FROM block_order JOIN {self.table} t USING (record) "
-                f"{f'WHERE ({self.where})' if self.where else ''} ORDER BY place"
+                f"SELECT {PLACE}, {columns} FROM block_order JOIN {self.table} t ON t.record = {DRAWN} "
+                f"{condition} ORDER BY {PLACE}"
             ).to_arrow_table()
         finally:
             connection.unregister("block_order")
-        block = table["place"].to_numpy() // self.span
+        block = table[PLACE].to_numpy() // self.span
         bounds = np.searchsorted(block, np.arange(blocks.start, blocks.stop + 1))
-        table = table.drop_columns(["place"])
+        table = table.drop_columns([PLACE])
         return [table.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
 
 
@@ -96,6 +103,7 @@ def records(
     connection: duckdb.DuckDBPyConnection,
     table: str,
     *,
+    columns: Sequence[str] = (),
     where: str = "",
     limit: int | None = None,
     seed: int = 0,
@@ -106,6 +114,7 @@ def records(
     Args:
         connection: to count with.
         table: the qualified name of the table.
+        columns: what is read beside the text and the words.
         where: an SQL predicate over its columns.
         limit: how many records to read at most.
         seed: of the random order.
@@ -114,29 +123,31 @@ def records(
     Raises:
         DatasetError: if the predicate does not bind, or no record passes.
     """
+    own = [r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall()]
     total, characters = connection.execute(f"SELECT count(*), avg(length(text)) FROM {table}").fetchall()[0]
     matching = total
     if where:
         try:
             matching = connection.execute(f"SELECT count(*) FROM {table} t WHERE ({where}\n)").fetchall()[0][0]
         except duckdb.Error as error:
-            columns = [r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall()]
             raise DatasetError(
                 f"cannot filter records by {where!r}: {str(error).splitlines()[0]}",
-                f"The columns are: {', '.join(columns)}.",
+                f"The columns are: {', '.join(own)}.",
             ) from error
         if not matching:
             raise DatasetError(f"no record passes the filter {where!r}", "Widen it.")
     mean = max(float(characters or 0), 1.0)
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
+    span = min(max(size * total // matching, 1), total, READ_PLACES)
     return Records(
         table=table,
+        columns=tuple(c for c in own if c in ALWAYS or c in columns),
         where=where,
         total=total,
         matching=matching,
         limit=matching if limit is None else limit,
-        span=min(max(size * total // matching, 1), total),
-        ahead=int(max(READ_CHARACTERS / (size * mean), 1)),
+        span=span,
+        ahead=int(max(min(READ_CHARACTERS / (size * mean), READ_PLACES / span), 1)),
         seed=seed,
     )
 

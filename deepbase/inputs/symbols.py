@@ -82,7 +82,7 @@ def make_block(
     *,
     level: Level = "token",
     batch_size: int = 32,
-    batch_tokens: int = 8192,
+    batch_tokens: int = 4096,
     window: bool = False,
 ) -> Block:
     """Lay the tokens of some records beside what the dataset says about them.

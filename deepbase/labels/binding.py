@@ -1,9 +1,9 @@
 """Names -> labels: what `hypotheses=["upos=NOUN", "is_*", "length(word) > 6"]` means for one dataset.
 
 A request is looked up in this order, and the first that fits decides: a registered hypothesis; a column of the dataset
-(one boolean hypothesis per value of a category); `column=value`; a glob over all of these; an SQL expression over the
-columns of the symbols. A name that is both a registered hypothesis and a column is refused, since a score must mean
-one thing.
+(one boolean hypothesis per value of a category); `column=value`, or `hypothesis=value` where a function gives
+categories; a glob over all of these; an SQL expression over the columns of the symbols. A name that is both a
+registered hypothesis and a column is refused, since a score must mean one thing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TypeOf = Callable[[str], str]
 """An SQL expression in, its SQL type out; raises HypothesisError where it does not bind."""
 
 PLAIN_NAME = re.compile(r"[\w.\-/]+")
-NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*|REAL)\b")
+NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|REAL)")
 
 
 def bind(
@@ -57,7 +57,7 @@ def label_kind(sql_type: str, name: str) -> Kind:
     """
     if sql_type == "BOOLEAN":
         return "boolean"
-    if NUMBERS.match(sql_type):
+    if NUMBERS.fullmatch(sql_type):
         return "number"
     raise HypothesisError(
         f"hypothesis '{name}' gives {sql_type}, which is neither boolean nor a number",
@@ -68,18 +68,22 @@ def label_kind(sql_type: str, name: str) -> Kind:
 def _resolve(
     request: str, registered: Mapping[str, Registered], columns: Mapping[str, Column], type_of: TypeOf
 ) -> list[Label]:
-    if request in registered and request in columns:
-        raise HypothesisError(
-            f"two hypotheses are called '{request}': a registered one and a column of the dataset",
-            "Rename one of them.",
-        )
+    name, equals, value = request.partition("=")
+    for asked in (request, name):
+        if asked in registered and asked in columns:
+            raise HypothesisError(
+                f"two hypotheses are called '{asked}': a registered one and a column of the dataset",
+                "Rename one of them.",
+            )
     if request in registered:
         return _of_registered(registered[request], type_of)
     if request in columns:
         return _of_column(columns[request])
-    name, equals, value = request.partition("=")
-    if equals and name in columns and value and value[0] not in "= ":
-        return _of_values(columns[name], value)
+    if equals and value and value[0] not in "=' ":
+        if name in columns:
+            return _of_values(columns[name], value)
+        if name in registered and (members := _of_category(registered[name], value, type_of)):
+            return members
     if equals and (features := [c for c in columns.values() if c.multiple and request in (c.values or ())]):
         return [_member(features[0], request)]
     if any(c in request for c in "*?[") and (matches := _of_glob(request, registered, columns, type_of)):
@@ -121,8 +125,8 @@ def _of_registered(hypothesis: Registered, type_of: TypeOf) -> list[Label]:
     if function is None:
         return [_of_sql(hypothesis.name, hypothesis.expression, type_of)]
     expression = f"{quoted(function.name)}({', '.join(quoted(p.column) for p in function.parameters)})"
-    if not function.per_record:
-        type_of(expression)  # names a column that the dataset lacks, before anything runs
+    arguments = (f"[{quoted(p.column)}]" if p.is_list else quoted(p.column) for p in function.parameters)
+    type_of(f"{quoted(function.name)}({', '.join(arguments)})")  # may name a column that the dataset lacks
     if function.kind != "category":
         return [Label(function.name, function.kind, expression, None, False, function, function.fingerprint)]
     return [
@@ -145,6 +149,18 @@ def _of_column(column: Column) -> list[Label]:
             f"Name the ones you want: {column.name}=VALUE.",
         )
     return [_member(column, v) for v in column.values]
+
+
+def _of_category(hypothesis: Registered, value: str, type_of: TypeOf) -> list[Label]:
+    """`hypothesis=value` of a function that gives categories, where the value may be a glob."""
+    if hypothesis.function is None or hypothesis.function.kind != "category":
+        return []
+    labels = _of_registered(hypothesis, type_of)
+    found = [x for x in labels if x.value == value or fnmatch.fnmatchcase(str(x.value), value)]
+    if not found:
+        values = hypothesis.function.values
+        raise HypothesisError(f"hypothesis '{hypothesis.name}' never has the value '{value}'", nearest(value, values))
+    return found
 
 
 def _of_values(column: Column, value: str) -> list[Label]:

@@ -8,7 +8,9 @@ pays nothing for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -24,6 +26,8 @@ from deepbase.labels.hypothesis import Hypothesis
 
 RELATION = "symbols"
 """What a block's symbols are called in SQL hypotheses."""
+ROW = "deepbase_row"
+"""Numbers the symbols, since a window function in one hypothesis changes the order of a query's rows."""
 
 
 class Labels:
@@ -53,7 +57,8 @@ class Labels:
         """
         values = np.zeros((len(symbols), len(self.labels)))
         valid = np.zeros(values.shape, dtype=bool)
-        self.connection.register(RELATION, symbols)
+        numbered = symbols.append_column(ROW, pa.array(np.arange(len(symbols))))
+        self.connection.register(RELATION, numbered)
         try:
             for expression, column in self._columns(symbols):
                 self._fill(column, self.families[expression], values, valid)
@@ -73,11 +78,25 @@ class Labels:
         columns = []
         if scalar:
             query = ", ".join(f"({e}\n) AS e{i}" for i, e in enumerate(scalar))
-            table = self._run(f"SELECT {query} FROM {RELATION}", scalar, symbols)
-            columns += list(zip(scalar, table.columns, strict=True))
+            table = self._run(f"SELECT {query}, {ROW} FROM {RELATION}", scalar, symbols)
+            columns += list(zip(scalar, self._in_order(table, scalar, len(symbols)).columns, strict=True))
         for expression in per_record:
             columns.append((expression, self._per_record(expression, symbols)))
         return columns
+
+    def _in_order(self, table: pa.Table, expressions: Sequence[str], symbols: int) -> pa.Table:
+        """The rows of a query in the order of the symbols, without their numbers."""
+        rows = table[ROW].to_numpy()
+        if len(rows) != symbols:
+            raise HypothesisError(
+                f"{self._names(expressions)} gives {len(rows)} values for {symbols} symbols",
+                "A hypothesis has one value per symbol: do not unnest lists in it.",
+            )
+        table = table.drop_columns([ROW])
+        return table if (rows[1:] > rows[:-1]).all() else table.take(np.argsort(rows))
+
+    def _names(self, expressions: Sequence[str]) -> str:
+        return ", ".join(f"'{self.labels[self.families[e][0]].name}'" for e in expressions[:5])
 
     def _per_record(self, expression: str, symbols: pa.Table) -> pa.ChunkedArray:
         function = self.labels[self.families[expression][0]].function
@@ -92,13 +111,14 @@ class Labels:
         )
         table = self._run(query, [expression], symbols)
         found = {row[0]: row[1:] for row in zip(*(c.to_pylist() for c in table.columns), strict=True)}
+        by_character = not any(p.is_list for p in function.parameters)
         items: list[Any] = []
         for record in dict.fromkeys(symbols["record"].to_pylist()):
             values, n, text, start = found[record]
             if values is None:
                 values = [None] * n
-            elif len(values) != n and len(values) == len(text):  # one value per character of the text
-                values = [values[min(s, len(text) - 1)] for s in start]
+            elif by_character and len(values) == len(text):
+                values = [values[s] for s in start]
             if len(values) != n:
                 raise HypothesisError(
                     f"hypothesis '{function.name}' returned {len(values)} values for {n} symbols at record {record}",
@@ -111,14 +131,13 @@ class Labels:
         try:
             return self.connection.sql(query).to_arrow_table()
         except (duckdb.Error, RuntimeError) as error:
-            if "interrupt" in str(error).lower():
+            if _is_interrupt(error):
                 raise KeyboardInterrupt from error
             functions = [self.labels[self.families[e][0]].function for e in expressions]
             for function in functions:
                 if function is not None:
                     _find_fault(function, symbols)
-            names = ", ".join(f"'{self.labels[self.families[e][0]].name}'" for e in expressions[:5])
-            raise HypothesisError(f"cannot evaluate {names}: {_first_line(error)}") from error
+            raise HypothesisError(f"cannot evaluate {self._names(expressions)}: {_first_line(error)}") from error
 
     def _fill(self, column: pa.ChunkedArray, at: list[int], values: Floats, valid: Bools) -> None:
         """Write the column of an expression to the labels that are made of it."""
@@ -155,7 +174,8 @@ def expression_type(connection: duckdb.DuckDBPyConnection, expression: str, sche
     cursor = connection.cursor()
     cursor.register(RELATION, schema.empty_table())
     try:
-        return str(cursor.execute(f"DESCRIBE SELECT ({expression}\n) FROM {RELATION}").fetchall()[0][1])
+        # The position beside it makes DuckDB refuse an aggregate, which has no value per symbol.
+        return str(cursor.execute(f"DESCRIBE SELECT position, ({expression}\n) FROM {RELATION}").fetchall()[1][1])
     except duckdb.Error as error:
         raise HypothesisError(
             f"cannot understand the hypothesis {expression!r}: {_first_line(error)}",
@@ -169,15 +189,17 @@ def register_functions(connection: duckdb.DuckDBPyConnection, functions: Sequenc
     """Make functions callable in SQL, in every cursor of the connection's database; an older one of a name goes.
 
     Raises:
-        HypothesisError: if a name is taken by a function of DuckDB.
+        HypothesisError: if a name is taken by a function of DuckDB, or by another hypothesis but for its case.
     """
+    if functions:
+        _check_names(connection, [f.name for f in functions])
     for function in functions:
         with contextlib.suppress(duckdb.Error):  # it was not there
             connection.remove_function(function.name)
         try:
             connection.create_function(
                 function.name,
-                function.arrow,
+                _with_arity(function),
                 [connection.type(t) for t in function.sql_parameters],
                 connection.type(function.sql_result),
                 type=PythonUDFType.ARROW,
@@ -188,6 +210,53 @@ def register_functions(connection: duckdb.DuckDBPyConnection, functions: Sequenc
                 f"hypothesis '{function.name}' cannot be registered: {_first_line(error)}",
                 "Call it something that DuckDB has no function for.",
             ) from error
+
+
+def _with_arity(function: Hypothesis) -> Callable[..., pa.Array]:
+    """What DuckDB calls: it counts the parameters of a signature, and takes `*columns` for one."""
+
+    def call(*columns: pa.ChunkedArray) -> pa.Array:
+        return function.arrow(*columns)
+
+    places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(len(function.parameters))]
+    call.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
+    return call
+
+
+def _check_names(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """Refuse names to which DuckDB would add an overload, or whose function it would replace."""
+    taken = {n.lower(): n for n in [*names, *_function_names(connection)]}
+    for name in names:
+        if name.lower() in _own_functions():
+            raise HypothesisError(
+                f"hypothesis '{name}' cannot be registered: DuckDB has a function of that name",
+                "Call it something else.",
+            )
+        if taken[name.lower()] != name:
+            raise HypothesisError(
+                f"hypothesis '{name}' cannot be registered: there is already '{taken[name.lower()]}', and SQL does not "
+                "tell them apart",
+                "Call it something else.",
+            )
+
+
+@cache
+def _own_functions() -> frozenset[str]:
+    """The functions of DuckDB itself, in lower case."""
+    with duckdb.connect() as fresh:
+        return frozenset(n.lower() for n in _function_names(fresh))
+
+
+def _function_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions()").fetchall()
+    return [row[0] for row in rows]
+
+
+def _is_interrupt(error: Exception) -> bool:
+    """Whether a query ended by Ctrl-C: in DuckDB's own code, or inside a function."""
+    if isinstance(error, RuntimeError):
+        return "interrupted" in str(error)
+    return isinstance(error, duckdb.InterruptException) or "executing the UDF: KeyboardInterrupt" in str(error)
 
 
 def _is_per_record(label: Label) -> bool:
@@ -209,7 +278,7 @@ def _find_fault(function: Hypothesis, symbols: pa.Table) -> None:
             (function.record_values if function.per_record else function.value)(*args)
         except DeepBaseError as error:
             raise HypothesisError(f"{error.message} at record {records[at[0]]}", error.hint) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shown = ", ".join(f"{p.column}={_short(a)}" for p, a in zip(function.parameters, args, strict=True))
             raised = f"hypothesis '{function.name}' raised {type(error).__name__}: {error}"
             raise HypothesisError(

@@ -31,6 +31,7 @@ distinct value of a chunk. Calls of one function never overlap, so it need not b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import threading
@@ -44,7 +45,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepbase.blocks import Kind
-from deepbase.errors import HypothesisError
+from deepbase.errors import HypothesisError, nearest
 
 SQL_TYPES: dict[type, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 KNOWN_NUMBERS = ("record", "position", "start", "end", "word_index", "head")
@@ -108,10 +109,16 @@ class Hypothesis:
         result, returns_list = _unwrap_list(hints.get("return"))
         self.per_record = returns_list or any(p.is_list for p in self.parameters)
         self.values: tuple[str, ...] = tuple(values or ())
-        if typing.get_origin(result) is Literal:
-            self.values = self.values or tuple(str(v) for v in typing.get_args(result))
+        choices = typing.get_args(result) if typing.get_origin(result) is Literal else ()
+        if choices and all(v is None or isinstance(v, str) for v in choices):
+            self.values = self.values or tuple(v for v in choices if v is not None)
             result = str
-        self.kind: Kind = kind or self._kind_of(result)
+        if kind not in (None, *typing.get_args(Kind)):
+            raise HypothesisError(
+                f"hypothesis '{self.name}' cannot be of the kind {kind!r}", nearest(str(kind), typing.get_args(Kind))
+            )
+        tried = self._kind_of(result) if result is None or not (kind or self.values) else "category"
+        self.kind: Kind = kind or ("category" if self.values else tried)
         if self.kind == "category" and not self.values:
             raise HypothesisError(
                 f"hypothesis '{self.name}' returns text but does not say which values it may return",
@@ -179,7 +186,7 @@ class Hypothesis:
                 f"hypothesis '{self.name}' returned {_shown(result)} instead of a list",
                 "A hypothesis that takes a whole record returns a list with one value per symbol.",
             )
-        lengths = {len(a) for a, p in zip(args, self.parameters, strict=True) if p.is_list}
+        lengths = {len(a) for a, p in zip(args, self.parameters, strict=True) if p.is_list and a is not None}
         if lengths and lengths != {len(result)}:
             raise HypothesisError(
                 f"hypothesis '{self.name}' returned {len(result)} values for {lengths.pop()} symbols",
@@ -228,7 +235,7 @@ class Hypothesis:
                 result = self.function(*([a] if p.is_list else a for a, p in zip(args, self.parameters, strict=True)))
             except Exception:  # a trial value may be nothing that the function is made for
                 continue
-            if isinstance(result, list | np.ndarray) and len(result):
+            if isinstance(result, list | tuple | np.ndarray) and len(result):
                 self.per_record = True
                 result = result[0]
             for python_type, kind in ((bool, "boolean"), (np.bool_, "boolean"), (str, "category")):
@@ -289,7 +296,7 @@ def hypothesis(
 def _type_hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError) as error:
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise HypothesisError(
             f"the annotations of hypothesis '{name}' cannot be read: {error}", "Import the names that they use."
         ) from error
@@ -297,7 +304,14 @@ def _type_hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def _parameters(function: Callable[..., Any], hints: dict[str, Any], name: str) -> tuple[Parameter, ...]:
     found = []
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        signature = inspect.signature(function)
+    except ValueError as error:
+        raise HypothesisError(
+            f"hypothesis '{name}' does not tell its parameters: {error}",
+            "Write a function around it, whose parameters name the columns that it reads.",
+        ) from error
+    for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise HypothesisError(
                 f"hypothesis '{name}' takes *{parameter.name}", "Name the columns that it reads as its parameters."
@@ -343,7 +357,7 @@ def _unwrap_list(hint: Any) -> tuple[Any, bool]:
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, str]:
-    """Where a function was written, and a digest of its code."""
+    """Where a function was written, and a digest of its code, its defaults and what it encloses."""
     try:
         source = inspect.getsource(function)
         where = f"{inspect.getsourcefile(function)}:{function.__code__.co_firstlineno}"
@@ -351,7 +365,21 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str]:
         code = getattr(function, "__code__", None)
         source = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}" if code else repr(function)
         where = "an unknown place"
-    return where, hashlib.sha256(source.encode()).hexdigest()
+    held = [
+        *(getattr(function, "__defaults__", None) or ()),
+        *(getattr(function, "__kwdefaults__", None) or {}).values(),
+    ]
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            held.append(cell.cell_contents)
+    return where, hashlib.sha256("\n".join([source, *map(_told, held)]).encode()).hexdigest()
+
+
+def _told(value: object) -> str:
+    """A value as text that is the same in every process, as far as that is easy."""
+    if isinstance(value, set | frozenset):
+        return str(sorted(map(repr, value)))
+    return value.__code__.co_code.hex() if isinstance(value, types.FunctionType) else repr(value)
 
 
 def _shown(value: Any) -> str:

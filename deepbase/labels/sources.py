@@ -6,6 +6,7 @@ whole file, since a function may call its neighbours.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.util
@@ -46,26 +47,28 @@ def load_file(source: str) -> list[Hypothesis]:
     path, name = split_source(source)
     module = _execute(path)
     if name is not None:
-        named = {k: v for k, v in vars(module).items() if callable(v) and not k.startswith("_")}
+        named = {k: v for k, v in vars(module).items() if callable(v) and not k.startswith("__")}
         if name not in named:
             raise HypothesisError(f"'{path}' defines no function '{name}'", nearest(name, named))
-        found = [named[name] if isinstance(named[name], Hypothesis) else Hypothesis(named[name])]
+        found = {name: named[name] if isinstance(named[name], Hypothesis) else Hypothesis(named[name])}
     else:
-        found = list({id(v): v for v in vars(module).values() if isinstance(v, Hypothesis)}.values())
-        found = [h for h in found if getattr(h.function, "__module__", None) == module.__name__]
+        own = {id(v): k for k, v in vars(module).items() if isinstance(v, Hypothesis)}
+        found = {k: vars(module)[k] for k in own.values()}
+        found = {k: h for k, h in found.items() if getattr(h.function, "__module__", None) == module.__name__}
     if not found:
         raise HypothesisError(
             f"'{path}' defines no hypothesis",
             "Decorate its functions with @deepbase.hypothesis, or name one: file.py:name.",
         )
-    seen: set[str] = set()
-    for hypothesis in found:
-        if hypothesis.name in seen:
+    loaded: dict[str, Hypothesis] = {}
+    for attribute, defined in found.items():
+        hypothesis = copy.copy(defined)  # the caller may rename it, and the module is loaded once
+        if hypothesis.name in loaded:
             raise HypothesisError(f"'{path}' defines two hypotheses '{hypothesis.name}'", "Rename one of them.")
-        seen.add(hypothesis.name)
-        hypothesis.source = f"{path.absolute()}:{hypothesis.function.__name__}"
+        hypothesis.source = f"{path.absolute()}:{attribute}"
         hypothesis.fingerprint = _digest(path, hypothesis.name)
-    return found
+        loaded[hypothesis.name] = hypothesis
+    return list(loaded.values())
 
 
 @cache
@@ -109,7 +112,7 @@ def _line_of(error: BaseException, path: Path) -> int | None:
     """The last line of the file in the traceback of an error."""
     line, frame = None, error.__traceback__
     while frame is not None:
-        if frame.tb_frame.f_code.co_filename == str(path):
+        if frame.tb_frame.f_code.co_filename == str(path.absolute()):
             line = frame.tb_lineno
         frame = frame.tb_next
     return line

@@ -86,8 +86,8 @@ class AbstractState(abc.ABC):
         """The state of the symbols of both; neither is changed."""
 
     @abc.abstractmethod
-    def empty_like(self) -> Self:
-        """A state that has seen nothing and suits further symbols of the same data (same pilot values)."""
+    def empty_like(self, labels: BatchLabels) -> Self:
+        """A state that has seen nothing and suits these labels, with this one's pilot values of the units."""
 
     @abc.abstractmethod
     def arrays(self) -> dict[str, Tensor]:

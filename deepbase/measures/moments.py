@@ -6,9 +6,11 @@ and x times y. The cross sums are one matrix product a batch; nothing is done pa
 Two things make it exact and small:
 
 *Pilot shifts.* Plain float32 sums lose digits where a unit's mean is far from zero against its spread (a saturated LSTM
-cell: r off by 4e-3). All sums are taken about a pilot value, the unit's mean over the first batch, inside a batch in
-float32 and across batches in float64. Moving a state to another pilot is algebra, so states with different pilots
-merge (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance", about shifted data).
+cell: r off by 4e-3). All sums are taken about a pilot value, the unit's median over some symbols of the first batch,
+inside a batch in float32 and across batches in float64. The median, since a few outliers (the activations of a first
+token, 1,000 times those of others) must not spoil the hypotheses that are NULL on them. Moving a state to another pilot
+is algebra, so states with different pilots merge (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
+variance", about shifted data).
 
 *Null classes.* Every hypothesis may be NULL on symbols of its own, and then the sums of x run over other symbols for
 each. But annotations of one kind are NULL together. Hypotheses whose NULLs have fallen on the same symbols so far share
@@ -16,7 +18,8 @@ one row of unit sums (a null class); where they first differ, the class is split
 
 Conventions: a unit with a NaN or an infinite value keeps NaN sums, and its scores are NULL, while its neighbours are
 untouched. A unit is constant if its standard deviation is below one rounding step of a float32 at its mean
-(`2**-23 * abs(mean)`) or below 1e-18, where the square of a float32 is no longer a number.
+(`2**-23 * abs(mean)`), below 1e-18, where the square of a float32 is no longer a number, or below 1 in 256 of the
+distance of its mean from the pilot, where the rounding of the squares is larger.
 
 Memory: `8 * units * (hypotheses + 2 * null classes)` bytes.
 """
@@ -31,6 +34,14 @@ import torch
 from torch import Tensor
 
 from deepbase.measures.base import AbstractState, BatchLabels
+
+ROWS = 512
+"""Symbols that are folded at once: few enough for the caches, and for float32 sums."""
+PILOT_SYMBOLS = 64
+GOLDEN = 0.6180339887
+"""Multiples of it, modulo 1, fill the unit interval evenly."""
+OFFSET_STEP = 2.0**-8
+"""The least standard deviation that float32 squares show, per distance of the mean from the pilot."""
 
 
 @final
@@ -60,8 +71,9 @@ class PairMoments(AbstractState):
 
     @classmethod
     def first(cls, units: Tensor, labels: BatchLabels) -> Self:
-        """The state of the first batch; its mean becomes the pilot."""
-        shift = units.mean(0) if len(units) else units.new_zeros(units.shape[1])
+        """The state of the first batch; the median of some of its symbols becomes the pilot."""
+        some = units[_spread_out(len(units), units.device)]
+        shift = some.sort(0).values[len(some) // 2] if len(some) else units.new_zeros(units.shape[1])
         shift = torch.where(shift.isfinite(), shift, torch.zeros_like(shift))
         return cls._zero(shift, labels.shift, labels.null_class).update(units, labels)
 
@@ -85,33 +97,39 @@ class PairMoments(AbstractState):
             xy=zeros(hypotheses, units),
         )
 
-    def empty_like(self) -> Self:
-        """Nothing seen, the same pilots; one null class, which the first update may replace."""
-        return self._zero(self.unit_shift, self.label_shift, torch.zeros_like(self.null_class))
+    def empty_like(self, labels: BatchLabels) -> Self:
+        """Nothing seen, the same pilots of the units, and the pilots and null classes of these labels."""
+        return self._zero(self.unit_shift, labels.shift, labels.null_class)
 
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
         """Fold one batch in, in place."""
-        if not torch.equal(self.null_class, labels.null_class):
-            fresh = self._zero(self.unit_shift, self.label_shift, labels.null_class).update(units, labels)
-            return self.merge(fresh)
-        x = units - self.unit_shift
-        xx = x * x
+        if not (torch.equal(self.null_class, labels.null_class) and torch.equal(self.label_shift, labels.shift)):
+            return self.merge(self.empty_like(labels).update(units, labels))
+        for first in range(0, len(units), ROWS):
+            rows = slice(first, first + ROWS)
+            self._add(units[rows] - self.unit_shift, labels, rows)
+        return self
+
+    def _add(self, x: Tensor, labels: BatchLabels, rows: slice) -> None:
+        """Add some rows of a batch, already about the pilots."""
         if labels.valid is None:
             self.n.add_(len(x))
             self.x.add_(x.sum(0))
-            self.xx.add_(xx.sum(0))
+            self.xx.add_((x * x).sum(0))
         else:
-            self.n.add_(labels.valid.sum(0, dtype=torch.float64))
-            self.x.add_(labels.valid.T @ x)
-            self.xx.add_(labels.valid.T @ xx)
-        y = labels.values
+            valid = labels.valid[rows]
+            self.n.add_(valid.sum(0, dtype=torch.float64))
+            self.x.add_(valid.T @ x)
+            self.xx.add_(valid.T @ (x * x))
+        y = labels.values[rows]
         self.y.add_(y.sum(0, dtype=torch.float64))
         self.yy.add_(y.double().square().sum(0))
         self.xy.add_(y.T @ x)
-        return self
 
     def merge(self, other: Self) -> Self:
-        """The sums of both, about this state's pilots, on the common refinement of their null classes."""
+        """The sums of both, about the pilots of the one with more symbols, on the refinement of their null classes."""
+        if other.n.max() > self.n.max():
+            return other.merge(self)
         other = other._about(self.unit_shift, self.label_shift)
         pairs = torch.stack([self.null_class, other.null_class], dim=1)
         classes, null_class = torch.unique(pairs, dim=0, return_inverse=True)
@@ -174,9 +192,17 @@ class PairMoments(AbstractState):
         """bool[null class, unit], by the convention above."""
         mean, variance = self.unit_moments()
         step = 2.0**-23 * (mean + self.unit_shift).abs()
-        return variance.sqrt() <= step.clamp_min(1e-18)
+        return variance.sqrt() <= torch.maximum(step, OFFSET_STEP * mean.abs()).clamp_min(1e-18)
 
     def constant_labels(self) -> Tensor:
-        """bool[hypothesis]."""
+        """bool[hypothesis]: what varies no more than the rounding of float64, in its values and in their sums."""
         mean, variance = self.label_moments()
-        return variance.sqrt() <= 2.0**-23 * (mean + self.label_shift).abs() * (self.label_shift != 0)
+        step = torch.maximum(2.0**-20 * mean.abs(), 2.0**-50 * (mean + self.label_shift).abs())
+        return variance.sqrt() <= step
+
+
+def _spread_out(symbols: int, device: torch.device) -> Tensor:
+    """int64[PILOT_SYMBOLS]: some of the symbols; not every n-th, which might be the first of every record."""
+    if symbols <= PILOT_SYMBOLS:
+        return torch.arange(symbols, device=device)
+    return (torch.arange(PILOT_SYMBOLS, device=device) * GOLDEN % 1 * symbols).long()

@@ -70,7 +70,11 @@ class MeanDifference(AbstractMeasure):
 
 @final
 class CohensD(AbstractMeasure):
-    """The difference of means in pooled standard deviations."""
+    """The difference of means in pooled standard deviations.
+
+    What varies within the classes is what is left of all variation after a subtraction, so that the rounding of float32
+    grows with d: the relative error is below 1e-5 for d up to about 3, and about `1e-6 * d**2` at most beyond.
+    """
 
     name: ClassVar[str] = "cohens_d"
     description: ClassVar[str] = "mean difference in units of the pooled standard deviation (Cohen's d)"

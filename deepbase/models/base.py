@@ -8,18 +8,21 @@ tiny inputs and writes down, as one `Reader` a module, how its output turns into
 `InspectableModel`: it forwards a batch with hooks on the asked layers only, hands each layer's values to a visitor at
 once, keeps nothing, and ends the forward when the last asked layer has fired.
 
-Limits: one `run` at a time for a module, since hooks belong to it. A module that a forward calls several times (ALBERT
+Limits: one forward at a time in a process, since hooks belong to the module and some of torch's switches to the
+process; other threads wait for it. A module that a forward calls several times (ALBERT
 shares one block) shows its last call. Memory is that of one forward plus the gathered values of the one layer that is
 being visited.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -34,7 +37,23 @@ Symbols: TypeAlias = Callable[[str], "list[tuple[int, int, int]]"]
 ROOT = "module"
 """The layer name of a module that has no submodules; all others show their submodules and not themselves."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FORWARD = threading.RLock()
+
 MSG_TOKENIZE = "Give a Hugging Face fast tokenizer, or a function tokenize(text) -> [(id, start, end), ...]"
+
+
+def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the threads of a process take turns with forwards."""
+
+    @functools.wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _FORWARD:
+            return function(*args, **kwargs)
+
+    return alone
 
 
 class Model:
@@ -196,6 +215,7 @@ class InspectableModel:
         place(self._model.module, device)
         return self
 
+    @one_at_a_time
     def run(self, batch: Batch, layers: Collection[str], visit: Visit) -> None:
         """Forward a batch and show the asked layers to `visit`, in the order in which they finish.
 

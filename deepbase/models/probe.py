@@ -28,7 +28,7 @@ import torch
 
 from deepbase.blocks import Bools, Ints, Layer, Padding
 from deepbase.errors import ModelError
-from deepbase.models.base import Model, Reader, device_of, first_line, forward, submodules
+from deepbase.models.base import Model, Reader, device_of, first_line, forward, one_at_a_time, submodules
 from deepbase.models.kinds import kinds
 
 SEQUENCES = (5, 3)
@@ -102,6 +102,7 @@ def probe(model: Model, sample: Ints) -> Probe:
     return Probe(layers, readers, refused, padding)
 
 
+@one_at_a_time
 def observe(model: Model, ids: Ints, mask: Bools | None = None, padding: Padding = "right") -> dict[str, Seen]:
     """Run a small batch with a hook on every module: what each gave, in the order in which they finished last.
 

@@ -5,13 +5,13 @@ Results go to standard output; progress and remarks go to standard error, and pr
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,12 +20,15 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from deepbase.report.values import csv_field, plain, rows_of, text
+
 if TYPE_CHECKING:
     from deepbase.blocks import Layer
-    from deepbase.database import Inspection
     from deepbase.engine.base import Progress as RunProgress
+    from deepbase.inspection import Inspection
 
 TABLE_ROWS = 1000
+LONGEST_CELL = 300
 PLAIN_WIDTH = 160
 COUNTS = {
     "records_cut": "records cut at the model's context",
@@ -46,46 +49,97 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> No
     if form == "json":
         _json(columns, rows)
     elif form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        for row in chain([columns], rows):
+            print(",".join(map(csv_field, row)))
     else:
         _table(columns, iter(rows))
 
 
+def show_facts(facts: Mapping[str, Any], form: str) -> None:
+    """Print what is known of one thing: one fact a line in a table, else one row."""
+    if form != "table":
+        show(list(facts), [list(facts.values())], form)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                table.add_row(Text(f"{name}.{key}"), Text(text(inner)))
+        else:
+            table.add_row(Text(name), Text(text(value)))
+    console().print(table)
+
+
 def show_relation(relation: Any, form: str) -> None:
     """Print a DuckDB relation."""
-    show(relation.columns, _rows(relation), form)
+    show(relation.columns, rows_of(relation), form)
 
 
 def _json(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    names = _distinct(columns)
     start = "[\n"
     for row in rows:
-        print(start + json.dumps(dict(zip(columns, row, strict=True)), default=str, ensure_ascii=False), end="")
+        values = {n: None if _is_no_number(v) else plain(v) for n, v in zip(names, row, strict=True)}
+        try:
+            line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        except ValueError:  # somewhere inside a value
+            line = json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), ensure_ascii=False)
+        print(start + line, end="")
         start = ",\n"
     print("[]" if start == "[\n" else "\n]")
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names of columns, those that occur again with a number."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 1
+        while name in names:
+            name, number = f"{column}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _table(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     shown = list(islice(rows, TABLE_ROWS))
+    cells = []
     for i, column in enumerate(columns):
-        number = any(isinstance(r[i], int | float) and not isinstance(r[i], bool) for r in shown)
+        values = [row[i] for row in shown]
+        number = any(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
         table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
-    for row in shown:
-        table.add_row(*(Text(_cell(v)) for v in row))
+        cells.append(_cells(values))
+    for row in zip(*cells, strict=True):
+        table.add_row(*map(Text, row))
     console().print(table)
     if next(rows, None) is not None:
-        print(f"... only the first {TABLE_ROWS} rows are shown; --format csv and --format json give all")
+        note = f"only the first {TABLE_ROWS} rows are shown; --format csv and --format json give all"
+        print(note, file=sys.stderr)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.4g}"
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 300 else text[:297] + "..."
+def _cells(values: Sequence[Any]) -> list[str]:
+    """The cells of a column: numbers to four places, with as many zeros as the longest of them needs."""
+    cells = [_number(v) if isinstance(v, float) else _short(text(v)) for v in values]
+    places = [c.rstrip("0").partition(".")[2] for c, v in zip(cells, values, strict=True) if isinstance(v, float)]
+    surplus = 4 - max((len(p) for p in places), default=4)
+    if 0 < surplus <= 4:
+        short = [c[: len(c) - surplus].rstrip(".") for c in cells]
+        cells = [s if isinstance(v, float) and "." in c else c for s, c, v in zip(short, cells, values, strict=True)]
+    return cells
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.4g}"
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= LONGEST_CELL else cell[: LONGEST_CELL - 3] + "..."
 
 
 def show_layers(model: str, layers: Sequence[Layer], facts: str) -> None:
@@ -136,7 +190,7 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
         f"ORDER BY list_position({_sql_list(found.run['spec']['fingerprints']['hypotheses'])}, hypothesis), measure, "
         f"{rank}",
     )
-    return columns, _rows(relation)
+    return columns, rows_of(relation)
 
 
 def remarks(found: Inspection) -> Iterator[str]:
@@ -186,21 +240,6 @@ def progress_bar() -> Iterator[Callable[[RunProgress], None] | None]:
             )
 
         yield observe
-
-
-def _rows(relation: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows of a relation, a batch at a time."""
-    reader = relation.to_arrow_reader(10_000)
-    try:
-        for batch in reader:
-            yield from zip(*(_python(c) for c in batch.columns), strict=True)
-    finally:
-        reader.close()
-
-
-def _python(column: Any) -> list[Any]:
-    """Arrow values as Python's; DuckDB's large integers arrive as decimals without places."""
-    return [int(v) if isinstance(v, Decimal) and v == v.to_integral_value() else v for v in column.to_pylist()]
 
 
 def _sql_list(values: Iterable[str]) -> str:

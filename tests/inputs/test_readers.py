@@ -337,6 +337,17 @@ def test_fingerprint_of_rows_knows_their_order_and_names(con: duckdb.DuckDBPyCon
             'for example with a query: SELECT * RENAME ("End" AS end_) FROM ...',
         ),
         ([], "the list has no records"),
+        (
+            ["\ud800"],
+            "the values of the list do not make columns: 'utf-8' codec can't encode character '\\ud800' in position 0: "
+            "surrogates not allowed",
+        ),
+        (
+            [{"text": "a", "n": 1}, {"text": "b", "n": "x"}],
+            "the values of the list do not make columns: Could not convert 'x' with type str: tried to convert to "
+            "int64",
+        ),
+        ([1], "the list is neither of texts nor of dictionaries: item 0 is of type int"),
         (["a", 1], "the list is neither of texts nor of dictionaries: item 1 is of type int"),
         (
             object(),

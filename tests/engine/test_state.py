@@ -1,0 +1,116 @@
+"""What a run carries from block to block can be written, read, and gone on from without losing a bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from harness import CPU, block_state, hard_data, label_behavior, label_shift
+from safetensors import safe_open
+
+from deepbase.blocks import Block, LabelBehavior
+from deepbase.engine.base import RunState
+from deepbase.measures.registry import MEASURES
+
+KINDS = tuple(dict.fromkeys(m.state_type for m in MEASURES.values()))
+LAYERS = ("encoder.layer.0", "h.1.mlp/odd name", "module")
+DATA = hard_data(90)
+SHIFT = label_shift(DATA)
+
+
+def block(index: int, records: int, symbols: int, **counts: int) -> Block:
+    return Block(index, pa.table({"record": np.zeros(symbols)}), [], records, counts)
+
+
+def states(first: int, end: int, like: RunState | None = None) -> dict:
+    """The states of all layers over some symbols, with the pilots of a run."""
+    return {
+        layer: {
+            k: block_state(k, DATA.rows(first, end), shift=SHIFT, like=like.layers[layer][k] if like else None)
+            for k in KINDS
+        }
+        for layer in LAYERS
+    }
+
+
+def labels(first: int, end: int, per_record: int = 10) -> LabelBehavior:
+    found = label_behavior(DATA.y[first:end])
+    return LabelBehavior(found.values, found.valid, found.null_class, np.arange(end - first) // per_record)
+
+
+def folded(blocks: Sequence[tuple[int, int]], state: RunState | None = None) -> RunState:
+    state = state or RunState()
+    for first, end in blocks:
+        partial = states(first, end, state if state.layers else None) if end > first else {}
+        index = state.next_block
+        state = state.after(block(index, 3, end - first, records_cut=1), labels(first, end), SHIFT, partial)
+    return state
+
+
+def again(state: RunState) -> RunState:
+    return RunState.from_bytes(state.to_bytes(), KINDS, CPU)
+
+
+def assert_same(a: RunState, b: RunState) -> None:
+    for name in ("next_block", "records_seen", "symbols_seen"):
+        assert getattr(a, name) == getattr(b, name)
+    assert dict(a.counts) == dict(b.counts)
+    for name in ("label_shift", "symbols", "records"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert {k: set(v) for k, v in a.layers.items()} == {k: set(v) for k, v in b.layers.items()}
+    for layer, kinds in a.layers.items():
+        for kind, state in kinds.items():
+            mine, other = state.arrays(), b.layers[layer][kind].arrays()
+            assert mine.keys() == other.keys()
+            for name, array in mine.items():
+                assert array.dtype == other[name].dtype
+                assert torch.equal(array.nan_to_num(7.5), other[name].nan_to_num(7.5)), (layer, name)
+
+
+@pytest.mark.parametrize("blocks", [[], [(0, 40)], [(0, 40), (40, 50), (50, 90)], [(0, 0), (0, 30), (30, 30)]])
+def test_a_state_is_read_back_as_it_was_written(blocks):
+    state = folded(blocks)
+    assert_same(state, again(state))
+    assert state.to_bytes() == again(state).to_bytes()
+
+
+def test_a_state_that_was_read_back_goes_on_to_the_same_bits():
+    rest = [(40, 50), (50, 90)]
+    begun = folded([(0, 40)])
+    assert_same(folded(rest, begun), folded(rest, again(begun)))
+
+
+def test_going_on_leaves_the_state_that_it_went_on_from():
+    begun = folded([(0, 40)])
+    before = again(begun)
+    folded([(40, 90)], begun)
+    assert_same(begun, before)
+
+
+def test_what_was_seen_is_counted():
+    state = folded([(0, 40), (40, 40), (40, 90)])
+    assert (state.next_block, state.records_seen, state.symbols_seen) == (3, 9, 90)
+    assert state.counts == {"records_cut": 3}
+    known = ~np.isnan(DATA.y)
+    assert state.symbols is not None
+    assert state.records is not None
+    assert state.symbols.tolist() == known.sum(0).tolist()
+    records = np.concatenate([np.arange(40) // 10, 100 + np.arange(50) // 10])
+    assert state.records.tolist() == [len(np.unique(records[known[:, h]])) for h in range(known.shape[1])]
+
+
+def test_losses_of_a_later_kind_are_counted_as_well():
+    state = RunState().after(block(0, 1, 0, a=1), labels(0, 0), SHIFT, {})
+    state = state.after(block(1, 1, 0, b=2), labels(0, 0), SHIFT, {})
+    assert state.counts == {"a": 1, "b": 2}
+
+
+def test_a_state_is_written_as_plain_safetensors(tmp_path):
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(folded([(0, 40)]).to_bytes())
+    with safe_open(path, "pt") as file:
+        assert any(LAYERS[1] in name for name in file.keys())  # noqa: SIM118
+        assert file.get_tensor("symbols").dtype == torch.int64

@@ -1,0 +1,305 @@
+"""One harness for every registered measure: however the symbols come, the scores are those of a float64 reference.
+
+`hard_data` is made of what breaks a streaming sum: means of 1e4, tiny spreads, saturated and sparse units, heavy tails,
+ties, constants, NaN and infinities on the side of the units; rare classes, NULLs in several patterns, constants, and
+next to no values on the side of the hypotheses. `folded` brings it into a state in any number of blocks and batches,
+with other pilot values and null classes in each block, merged in the order of any tree. `check` compares all pairs with
+`REFERENCES`, which are SciPy's, or NumPy's in float64, and with the conventions for pairs that have no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+import torch
+
+from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
+from deepbase.measures.base import NOTES, AbstractMeasure, AbstractState, BatchLabels, Values
+
+CPU = torch.device("cpu")
+TOLERANCE = 1e-5
+
+FEW = "fewer than 2 symbols have a value of the hypothesis"
+NOT_FINITE = "unit has NaN or infinite activations"
+CONSTANT_UNIT = "unit is constant"
+CONSTANT_HYPOTHESIS = "hypothesis is constant"
+NOT_BOOLEAN = "measure needs a boolean hypothesis"
+NO_VARIATION = "no variation within the classes"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Symbols with everything that is known of them.
+
+    Attributes:
+        units: float32[symbol, unit], by name.
+        hypotheses: float64[symbol] with NaN for NULL, by name.
+        kinds: of the hypotheses.
+        textbook: the scores and notes that are known already, by measure, unit and hypothesis.
+    """
+
+    units: dict[str, npt.NDArray[np.float32]]
+    hypotheses: dict[str, Floats]
+    kinds: dict[str, Kind]
+    textbook: dict[tuple[str, str, str], tuple[float | None, str | None]] = field(default_factory=dict, repr=False)
+
+    @property
+    def x(self) -> npt.NDArray[np.float32]:
+        return np.stack(list(self.units.values()), axis=1)
+
+    @property
+    def y(self) -> Floats:
+        return np.stack(list(self.hypotheses.values()), axis=1)
+
+    @property
+    def symbols(self) -> int:
+        return len(self.x)
+
+    def rows(self, first: int, end: int) -> Data:
+        return Data(
+            {k: v[first:end] for k, v in self.units.items()},
+            {k: v[first:end] for k, v in self.hypotheses.items()},
+            self.kinds,
+        )
+
+
+def hard_data(symbols: int = 240, seed: int = 0) -> Data:
+    """Units and hypotheses of all sorts; most of them have something to do with each other."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=symbols)
+    half = (signal + rng.normal(size=symbols) > 0).astype(float)
+    rare = np.zeros(symbols)
+    rare[rng.choice(symbols, 3, replace=False)] = 1
+    words = rng.random(symbols) < 0.7  # where word annotations have a value
+    position = np.arange(symbols)
+
+    def noise() -> Floats:
+        return signal + rng.normal(size=symbols)
+
+    units = {
+        "plain": noise(),
+        "mean of 1e4": 1e4 + noise(),
+        "mean of -1e4, spread of 0.1": -1e4 + 0.1 * noise(),
+        "spread of 1e-6 around 1": 1 + 1e-6 * noise(),
+        "spread of 1e-12": 1e-12 * noise(),
+        "saturated": 0.9999 + 1e-4 * np.tanh(noise()),
+        "sparse": np.maximum(noise() - 2, 0),
+        "ties": np.round(noise()),
+        "heavy tails": rng.standard_cauchy(symbols) + signal,
+        "follows the rare class": rare + 0.5 * noise(),
+        "huge": 1e12 * noise(),
+        "spread of 1e-30": 1e-30 * noise(),
+        "one rounding step at 1e4": 1e4 + 2.0**-10 * (noise() > 0),
+        "constant 0": np.zeros(symbols),
+        "constant 0.1": np.full(symbols, 0.1),
+        "constant 1e4": np.full(symbols, 1e4),
+        "NaN once": _with(noise(), position == symbols // 2, np.nan),
+        "NaN": np.full(symbols, np.nan),
+        "inf once": _with(noise(), position == symbols // 3, np.inf),
+        "-inf at first": _with(noise(), position == 0, -np.inf),
+        "inf and -inf": np.where(position % 2, np.inf, -np.inf),
+    }
+    booleans = {
+        "half": half,
+        "rare": rare,
+        "of words": _with(half, ~words, np.nan),
+        "of words, too": _with(noise() > 0.5, ~words, np.nan),
+        "of its own symbols": _with(half, rng.random(symbols) < 0.5, np.nan),
+        "not at the beginning": _with(half, position < symbols // 3, np.nan),
+        "always": np.ones(symbols),
+        "never": np.zeros(symbols),
+        "always, of words": _with(np.ones(symbols), ~words, np.nan),
+        "NULL": np.full(symbols, np.nan),
+        "once": _with(half, position != symbols // 2, np.nan),
+    }
+    numbers = {
+        "number": noise(),
+        "number around 1e4": 1e4 + noise(),
+        "number of words": _with(noise(), ~words, np.nan),
+        "year": 2020.0 + rng.integers(-3, 4, symbols) + np.round(signal),
+        "seconds since 1970": 1.7e9 + noise(),
+        "number with heavy tails": rng.standard_cauchy(symbols),
+        "number at the end": _with(1e5 + noise(), position < symbols - symbols // 4, np.nan),
+        "the number 0.1": np.full(symbols, 0.1),
+        "the number -7 of words": _with(np.full(symbols, -7.0), ~words, np.nan),
+        "no number": np.full(symbols, np.nan),
+    }
+    kinds: dict[str, Kind] = {**dict.fromkeys(booleans, "boolean"), **dict.fromkeys(numbers, "number")}
+    return Data({k: v.astype(np.float32) for k, v in units.items()}, {**booleans, **numbers}, kinds)
+
+
+def _with(values: npt.ArrayLike, where: npt.NDArray[np.bool_], value: float) -> Floats:
+    return np.where(where, value, np.asarray(values, dtype=np.float64))
+
+
+def label_behavior(y: Floats, rng: np.random.Generator | None = None) -> LabelBehavior:
+    """The hypotheses of a block; those that are NULL together are in one null class, unless a generator splits some."""
+    valid = ~np.isnan(y)
+    classes: dict[tuple[bytes, int], int] = {}
+    null_class = np.array(
+        [
+            classes.setdefault((valid[:, h].tobytes(), 0 if rng is None else int(rng.integers(2))), len(classes))
+            for h in range(y.shape[1])
+        ]
+    )
+    firsts = [int(np.argmax(null_class == c)) for c in range(len(classes))]
+    return LabelBehavior(np.where(valid, y, 0.0), valid[:, firsts], null_class, np.zeros(len(y), dtype=np.int64))
+
+
+def label_shift(data: Data, rng: np.random.Generator | None = None) -> Floats:
+    """Pilot values of the hypotheses: 0 for booleans, somewhere near the mean for numbers."""
+    shifts = []
+    for name, y in data.hypotheses.items():
+        known = y[~np.isnan(y)]
+        if data.kinds[name] == "boolean" or not len(known):
+            shifts.append(0.0)
+        else:
+            shifts.append(known.mean() + (0 if rng is None else float(rng.uniform(-1, 1)) * known.std()))
+    return np.array(shifts)
+
+
+def block_state(
+    kind: type[AbstractState],
+    block: Data,
+    cuts: Sequence[int] = (),
+    *,
+    shift: Floats | None = None,
+    rng: np.random.Generator | None = None,
+    like: AbstractState | None = None,
+) -> AbstractState:
+    """The state of one block.
+
+    Args:
+        kind: the type of the state.
+        block: its symbols.
+        cuts: where its batches begin and end; empty batches are left out, as the engine does.
+        shift: the pilot values of the hypotheses; 0 without.
+        rng: splits null classes at random.
+        like: a state whose pilot values are used; without, those of the first batch are.
+    """
+    labels = label_behavior(block.y, rng)
+    shift = np.zeros(len(block.kinds)) if shift is None else shift
+    bounds = sorted({0, block.symbols, *(min(c, block.symbols) for c in cuts)})
+    state: AbstractState | None = None
+    units = torch.from_numpy(block.x)
+    for first, end in zip(bounds[:-1] or [0], bounds[1:] or [0], strict=True):
+        batch = BatchLabels.of(labels, first, end - first, shift, CPU)
+        if state is None and like is not None:
+            state = like.empty_like(batch)
+        state = kind.first(units[first:end], batch) if state is None else state.update(units[first:end], batch)
+    assert state is not None
+    return state
+
+
+def merged(states: Sequence[AbstractState], order: Sequence[int]) -> AbstractState:
+    """Merge two of the states, then two of what is left, and so on; `order` says which."""
+    left = list(states)
+    picks = iter([*order, *[0] * (2 * len(left))])
+    while len(left) > 1:
+        a = left.pop(next(picks) % len(left))
+        b = left.pop(next(picks) % len(left))
+        left.append(a.merge(b))
+    return left[0]
+
+
+def textbook_pearson(x: Floats, y: Floats, kind: Kind) -> float:
+    """SciPy's."""
+    if kind == "boolean":
+        return float(scipy.stats.pointbiserialr(y.astype(bool), x).statistic)
+    return float(scipy.stats.pearsonr(x, y).statistic)
+
+
+def textbook_mean_difference(x: Floats, y: Floats, _: Kind) -> float:
+    """NumPy's."""
+    return float(x[y == 1].mean() - x[y == 0].mean())
+
+
+def textbook_cohens_d(x: Floats, y: Floats, kind: Kind) -> float:
+    """With the pooled standard deviation of Cohen 1988; see `CohensD` about its error for a large d."""
+    true, false = x[y == 1], x[y == 0]
+    squares = ((true - true.mean()) ** 2).sum() + ((false - false.mean()) ** 2).sum()
+    if len(x) <= 2 or squares <= 1e-12 * ((x - x.mean()) ** 2).sum():
+        return float("nan")
+    return textbook_mean_difference(x, y, kind) / float(np.sqrt(squares / (len(x) - 2)))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The textbook value of a measure.
+
+    Attributes:
+        score: of x, y and the kind of y, for symbols where both have a value; NaN where it is not defined.
+        kinds: of the hypotheses that it takes.
+        undefined: the note that stands for NaN.
+        error: how much a score may be off, given the textbook value and the unit.
+    """
+
+    score: Callable[[Floats, Floats, Kind], float]
+    kinds: tuple[Kind, ...]
+    undefined: str
+    error: Callable[[float, Floats], float]
+
+
+REFERENCES = {
+    "pearson": Reference(textbook_pearson, ("boolean", "number"), "", lambda _, __: TOLERANCE),
+    "mean_difference": Reference(
+        textbook_mean_difference, ("boolean",), "", lambda d, x: TOLERANCE * max(abs(d), float(x.std()))
+    ),
+    "cohens_d": Reference(
+        textbook_cohens_d, ("boolean",), NO_VARIATION, lambda d, _: max(TOLERANCE * max(abs(d), 1), 1e-6 * abs(d) ** 3)
+    ),
+}
+
+
+def expected(measure: str, data: Data, unit: str, hypothesis: str) -> tuple[float | None, str | None]:
+    """The textbook score of a pair, or the note that stands in its place."""
+    reference, kind = REFERENCES[measure], data.kinds[hypothesis]
+    whole, y = data.units[unit].astype(np.float64), data.hypotheses[hypothesis]
+    x, y = whole[~np.isnan(y)], y[~np.isnan(y)]
+    if len(y) < 2:
+        return None, FEW
+    if not np.isfinite(whole).all():
+        return None, NOT_FINITE
+    if (x == x[0]).all() or x.std() <= max(2.0**-23 * abs(x.mean()), 1e-18):
+        return None, CONSTANT_UNIT
+    if (y == y[0]).all():
+        return None, CONSTANT_HYPOTHESIS
+    if kind not in reference.kinds:
+        return None, NOT_BOOLEAN
+    score = reference.score(x, y, kind)
+    return (None, reference.undefined) if np.isnan(score) else (score, None)
+
+
+def check(measure: AbstractMeasure, state: AbstractState, data: Data) -> None:
+    """Compare every score of a state with its textbook value or its note."""
+    values = measure.compute(state, list(data.kinds.values()))
+    wrong = []
+    for h, hypothesis in enumerate(data.hypotheses):
+        for u, unit in enumerate(data.units):
+            pair = (measure.name, unit, hypothesis)
+            if pair not in data.textbook:
+                data.textbook[pair] = expected(measure.name, data, unit, hypothesis)
+            score, note = data.textbook[pair]
+            found, said = float(values.unit_score[h, u]), NOTES[values.note[h, u]]
+            if score is None or said is not None:
+                right = np.isnan(found) and said == note
+            else:
+                x = data.units[unit][~np.isnan(data.hypotheses[hypothesis])].astype(np.float64)
+                right = abs(found - score) <= REFERENCES[measure.name].error(score, x)
+                right &= measure.range[0] <= found <= measure.range[1]
+            if not right:
+                wrong.append(f"{unit} / {hypothesis}: {found} ({said}) instead of {score} ({note})")
+    assert not wrong, f"{measure.name}: {len(wrong)} wrong scores\n" + "\n".join(wrong[:10])
+
+
+def scores(measure: AbstractMeasure, state: AbstractState, data: Data) -> Values:
+    return measure.compute(state, list(data.kinds.values()))
+
+
+def classes_of(state: Ints) -> list[list[int]]:
+    """A partition as sorted lists, whatever the classes are called."""
+    return sorted(np.flatnonzero(state == c).tolist() for c in np.unique(state))
