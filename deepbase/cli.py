@@ -175,7 +175,7 @@ def sql(database: Database, query: str | None, file: Path | None, form: str) -> 
 def _group(name: str, noun: str, columns: str, none: str) -> click.Group:
     """The commands that all registered things share: list and remove."""
 
-    @main.group(name, cls=NounGroup, help=f"List {name}, or show, add or remove one.")
+    @main.group(name, cls=NounGroup, help=f"List {name}, or show{'' if noun == 'run' else ', add'} or remove one.")
     def group() -> None:
         pass
 

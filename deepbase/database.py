@@ -177,7 +177,7 @@ class Database:
         """
         with self.store.transaction() as cursor:
             if noun == "run":
-                runs.remove(cursor, int(name))
+                runs.remove(cursor, runs.number(name))
             else:
                 catalog.remove(cursor, noun, str(name))
 

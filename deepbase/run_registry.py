@@ -17,7 +17,7 @@ import duckdb
 from deepbase import catalog, runs
 from deepbase.catalog import HypothesisRow, Noun
 from deepbase.dataset_registry import Datasets
-from deepbase.errors import InspectionError
+from deepbase.errors import DeepBaseError, InspectionError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.labels.evaluate import register_functions
 from deepbase.model_registry import Models
@@ -88,8 +88,11 @@ class Runs:
                 with self.store.transaction() as cursor:
                     added.run = runs.start(cursor, {**spec.as_json(), "fingerprints": facts}, spec.seed)
                 self._drive(job, added.run, None, facts, checkpoint=checkpoint, observe=observe)
-        except BaseException:
-            self._forget(added)
+        except BaseException as error:
+            try:
+                self._forget(added)
+            except DeepBaseError as second:
+                error.add_note(f"What the request had registered is still there: {second}")
             raise
         return added.run
 

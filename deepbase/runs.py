@@ -135,6 +135,17 @@ def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> Saved | None:
     return Saved(bytes(found[0][0]), float(found[0][1])) if found else None
 
 
+def number(name: str | int) -> int:
+    """The number of a run.
+
+    Raises:
+        CatalogError: if that is no number.
+    """
+    if not str(name).isdecimal():
+        raise CatalogError(f"there is no run {name!r}", "Runs have numbers.")
+    return int(name)
+
+
 def remove(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
     """Forget a run and its scores.
 

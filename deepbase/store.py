@@ -132,8 +132,12 @@ class Store:
     @contextmanager
     def transaction(self, patience: float = RUN_PATIENCE) -> Iterator[duckdb.DuckDBPyConnection]:
         """A session that is written as a whole, or not at all."""
-        if self.read_only:
-            raise CatalogError(f"database '{self.path}' is open for reading only", "Connect without read_only.")
+        if self.read_only and self.path is not None:
+            allowed = os.access(self.path, os.W_OK)
+            raise CatalogError(
+                f"database '{self.path}' is open for reading only",
+                "Connect without read_only." if allowed else "It may not be written: change that, or copy it.",
+            )
         with self._instance.writing, self.session(patience) as cursor:
             cursor.execute("BEGIN")
             try:

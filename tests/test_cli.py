@@ -260,6 +260,15 @@ def test_reading_makes_no_file(cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_environment_names_the_database_and_asks_for_tracebacks(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPBASE_DB", str(tmp_path / "other.duckdb"))
+    assert cli("hypotheses", "add", "length(token) > 3", "--name", "long").exit_code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["other.duckdb"]
+    monkeypatch.setenv("DEEPBASE_DEBUG", "1")
+    with pytest.raises(deepbase.DeepBaseError, match="there is no model 'x'"):
+        raise cli("models", "show", "x").exception
+
+
 def test_a_noun_that_has_nothing_says_what_to_do(cli):
     for noun in ("models", "datasets", "runs"):
         assert re.search(rf"No {noun} yet: deepbase \w+ ", cli(noun).stderr)

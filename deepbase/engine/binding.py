@@ -52,7 +52,7 @@ def bind_job(
     taken = {c.name for c in columns}
     known = {n: h for n, h in known.items() if not (n in taken and h.source.startswith(LIBRARY))}
     labels = bind(spec.hypotheses, known, columns, partial(_type_of, connection, dataset, spec.at))
-    used = [c for c in dataset.columns if any(c.name.lower() in x.expression.lower() for x in labels)]
+    used = [c for c in dataset.columns if any(_mentions(x.expression, c.name) for x in labels)]
     return Job(
         spec=spec,
         model=model.to(spec.device),
@@ -75,3 +75,8 @@ def bind_job(
 
 def _type_of(connection: duckdb.DuckDBPyConnection, dataset: DatasetRow, level: Level, expression: str) -> str:
     return expression_type(connection, expression, symbols_schema(dataset.columns, level))
+
+
+def _mentions(expression: str, column: str) -> bool:
+    """Whether an SQL expression may read a column: its name occurs in it, as it is or within quotes."""
+    return any(name.lower() in expression.lower() for name in (column, column.replace('"', '""')))

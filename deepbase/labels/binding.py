@@ -2,8 +2,9 @@
 
 A request is looked up in this order, and the first that fits decides: a registered hypothesis; a column of the dataset
 (one boolean hypothesis per value of a category); `column=value`, or `hypothesis=value` where a function gives
-categories; a glob over all of these; an SQL expression over the columns of the symbols. A name that is both a
-registered hypothesis and a column is refused, since a score must mean one thing.
+categories; a column that symbols always have (`position`, `token=the`); a glob over all but these; an SQL expression
+over the columns of the symbols. A name that is both a registered hypothesis and a column is refused, since a score must
+mean one thing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ TypeOf = Callable[[str], str]
 
 PLAIN_NAME = re.compile(r"[\w.\-/]+")
 NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|REAL)")
+
+SYMBOL_COLUMNS = {
+    **{n: Column(n, "symbol", "number") for n in ("record", "position", "start", "end", "word_index")},
+    **{n: Column(n, "symbol", "category") for n in ("symbol", "token", "word", "text")},
+}
+"""The columns that symbols have whatever the dataset; they can be named, but no glob means them."""
 
 
 def bind(
@@ -77,11 +84,12 @@ def _resolve(
             )
     if request in registered:
         return _of_registered(registered[request], type_of)
-    if request in columns:
-        return _of_column(columns[request])
+    reach = {**SYMBOL_COLUMNS, **columns}
+    if request in reach:
+        return _of_column(reach[request])
     if equals and value and value[0] not in "=' ":
-        if name in columns:
-            return _of_values(columns[name], value)
+        if name in reach:
+            return _of_values(reach[name], value)
         if name in registered and (members := _of_category(registered[name], value, type_of)):
             return members
     if equals and (features := [c for c in columns.values() if c.multiple and request in (c.values or ())]):

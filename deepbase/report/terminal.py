@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 1000
 LONGEST_CELL = 300
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 10_000
 COUNTS = {
     "records_cut": "records cut at the model's context",
     "symbols_cut": "symbols lost by that",
@@ -184,11 +184,12 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     else:
         columns = ["model", *columns, "note"]
         condition = "true"
+    spec = found.run["spec"]
     relation = found.scores.query(
         "found",
         f"SELECT {', '.join(columns)} FROM found WHERE {condition} "
-        f"ORDER BY list_position({_sql_list(found.run['spec']['fingerprints']['hypotheses'])}, hypothesis), measure, "
-        f"{rank}",
+        f"ORDER BY list_position({_sql_list(spec['fingerprints']['hypotheses'])}, hypothesis), "
+        f"list_position({_sql_list(spec['measures'])}, measure), {rank}",
     )
     return columns, rows_of(relation)
 
@@ -212,7 +213,7 @@ def remarks(found: Inspection) -> Iterator[str]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[RunProgress], None] | None]:
-    """A bar with records per second and the time left; None where nobody watches."""
+    """A bar with records per second and the time left, which moves from the start; None where nobody watches."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -220,23 +221,22 @@ def progress_bar() -> Iterator[Callable[[RunProgress], None] | None]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.completed:,}/{task.total:,} records"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[count]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
-        task = bar.add_task("inspecting", total=1, rate="", visible=False)
+        task = bar.add_task("loading, and reading the first records", total=None, count="")
 
         def observe(progress: RunProgress) -> None:
-            rate = progress.records_seen / max(progress.seconds, 1e-9)
+            seen, expected = progress.records_seen, progress.records_expected
             bar.update(
                 task,
-                total=max(progress.records_expected, 1),
-                completed=progress.records_seen,
-                rate=f"{rate:,.0f} records/s",
-                visible=True,
+                description="inspecting",
+                total=max(expected, 1),
+                completed=seen,
+                count=f"{seen:,}/{expected:,} records, {seen / max(progress.seconds, 1e-9):,.0f} a second",
             )
 
         yield observe

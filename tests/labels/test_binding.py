@@ -196,7 +196,6 @@ def test_the_type_of_an_expression_says_the_kind(resolve, sql, kind):
         (("upos=",), "unknown hypothesis 'upos='. Did you mean 'upos' or 'upos=ADJ' or 'upos=VERB'?"),
         (("Number=Dual",), "unknown hypothesis 'Number=Dual'. "
             "Did you mean 'feats=Number=Plur' or 'feats=Number=Sing'?"),
-        (("position",), "unknown hypothesis 'position'. Did you mean 'upos'?"),
         (("upos=NUON",), "column 'upos' never has the value 'NUON'. Did you mean 'NOUN'?"),
         (("upos=X*",), "column 'upos' never has the value 'X*'. There are: NOUN, VERB, ADJ."),
         (("feats=Number",), "column 'feats' never has the value 'Number'. "
@@ -248,3 +247,32 @@ def test_a_name_for_two_things_is_refused(refused):
     assert refused("shape=upper", "shape", registered=registered) == (
         "two hypotheses are called 'shape=upper'. Rename one of them."
     )
+
+
+def test_the_columns_that_symbols_always_have_are_hypotheses() -> None:
+    import deepbase
+
+    @deepbase.hypothesis
+    def has_o(token: str) -> bool:
+        return "o" in token
+
+    import torch
+
+    class Codes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.units = torch.nn.Identity()
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            place = torch.arange(ids.shape[1], dtype=torch.float32).expand(ids.shape)
+            return self.units(torch.stack([place, (ids == 1).float()], dim=-1))
+
+    def tokenize(text: str) -> list[tuple[int, int, int]]:
+        return [(int(c == "o"), i, i + 1) for i, c in enumerate(text)]
+
+    found = deepbase.inspect(deepbase.Model(Codes(), tokenize), ["good", "a dog"], ["position", "token=o", has_o])
+    scores = {(h, u): s for h, u, s in found.scores.project("hypothesis, unit, unit_score").fetchall()}
+    assert scores["position", 0] == pytest.approx(1)
+    assert scores["token=o", 1] == pytest.approx(1)
+    assert scores["has_o", 1] == pytest.approx(1)
+    assert len(scores) == 6
