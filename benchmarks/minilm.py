@@ -101,7 +101,7 @@ def exactness(data: Path) -> None:
                 model_path(),
                 data,
                 [column_of(data)],
-                ["pearson", "mean_difference"],
+                ["pearson", "mean_difference", "cohens_d"],
                 layers=LAYERS,
                 batch_size=batch_size,
             )
@@ -118,7 +118,7 @@ def report_exactness(rows: list[dict[str, Any]], expected: reference.Scores, bat
             missing[row["note"]] = missing.get(row["note"], 0) + 1
             continue
         pair = f"{row['layer']} {row['unit']} {row['hypothesis']}"
-        differences.setdefault(row["measure"], []).append((abs(row["unit_score"] - want), pair))
+        differences.setdefault(row["measure"], []).append((abs(row["unit_score"] - want) / max(1, abs(want)), pair))
     pairs = len(rows) // len(differences)
     print(f"exactness, batches of {batch_size}: {pairs:,} pairs a measure; without a score: {missing or 'none'}")
     for measure, found in differences.items():

@@ -61,7 +61,10 @@ def _scores(x: np.ndarray, y: np.ndarray, values: list[str]) -> dict[str, dict[s
     with np.errstate(invalid="ignore", divide="ignore"):
         pearson = (y_centred.T @ centred) / norms
     difference = sums / positives - (x.sum(0) - sums) / (n - positives)
-    by_value = {"pearson": pearson, "mean_difference": difference}
+    within = (centred**2).sum(0) - positives * (n - positives) / n * difference**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cohens_d = difference / np.sqrt(within / (n - 2))
+    by_value = {"pearson": pearson, "mean_difference": difference, "cohens_d": cohens_d}
     return {name: dict(zip(values, matrix, strict=True)) for name, matrix in by_value.items()}
 
 

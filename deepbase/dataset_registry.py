@@ -26,10 +26,11 @@ class Datasets:
             DatasetError: if it cannot be read.
             CatalogError: if the name is taken by another dataset.
         """
+        users = self.store.connection  # a query sees the user's temporary tables and data frames
         with self.store.transaction() as cursor:
             known = catalog.fingerprint(cursor, "dataset", name)
             catalog.make_way_for_dataset(cursor, name, replace=replace or known is not None)
-            info = ingest(cursor, catalog.records_table(name), source, text=text)
+            info = ingest(cursor, catalog.records_table(name), source, text=text, query_con=users)
             row = DatasetRow(name, info.source, info.fingerprint, info.records, info.columns)
             catalog.add_dataset(cursor, row)
             if known not in (None, row.fingerprint) and not replace:

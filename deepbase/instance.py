@@ -97,15 +97,20 @@ class Instance:
                     _open[key] = found
         return found
 
-    def leave(self) -> None:
-        """Give the instance up; it ends, and its file is closed, with the last of its users."""
+    def leave(self, close: bool) -> None:
+        """Give the instance up; it ends, and its file is closed, with the last of its users.
+
+        Args:
+            close: close it at once; otherwise relations that are still in use keep it alive until they are gone.
+        """
         with _guard:
             self._users -= 1
             if self._users:
                 return
             for key in [k for k, v in _open.items() if v is self]:
                 del _open[key]
-            self.root.close()
+            if close:
+                self.root.close()
 
     @property
     def name(self) -> str:

@@ -47,7 +47,7 @@ class Store:
         if self.path is not None:
             _check_file(self.path, create=create and not read_only)
         self._instance = Instance.of(self.path, self.read_only)
-        self._leave = weakref.finalize(self, self._instance.leave)
+        self._leave = weakref.finalize(self, self._instance.leave, False)
         self._local = threading.local()
         self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         try:
@@ -76,6 +76,7 @@ class Store:
             with self.session(PATIENCE):
                 found = self._local.connection = self.cursor()
                 found.execute(f"USE {self.name}")
+                found.execute("SET python_scan_all_frames = true")  # the frame of the user is above ours
                 self._connections.add(found)
         elif not self._instance.is_released:
             with self.session(PATIENCE):  # attaches the file again if that failed after a run
@@ -101,7 +102,8 @@ class Store:
         """Close the connections, and the file if nobody else in this process has it open."""
         for connection in list(self._connections):
             connection.close()
-        self._leave()
+        if self._leave.detach():
+            self._instance.leave(True)
 
     def discard_if_unused(self) -> None:
         """Close, and delete the file if it was made by this store and nothing was ever written to it."""
@@ -174,7 +176,9 @@ class Store:
             connection.execute("BEGIN")
             connection.execute("ROLLBACK")
         except duckdb.TransactionException as error:
-            raise QueryError("a transaction is open, in which nothing can be inspected", "COMMIT it first.") from error
+            raise QueryError(
+                "a transaction is open, in which nothing can be inspected", "COMMIT it or ROLLBACK first."
+            ) from error
         except duckdb.ResourceInUseException as error:
             raise QueryError("the result of an earlier query is open", "Read it to its end, or close it.") from error
 

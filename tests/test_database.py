@@ -389,3 +389,30 @@ def test_scores_are_written_to_files(db, tmp_path):
         quoted = str(target).replace("'", "''")
         assert duckdb.execute(f"SELECT count(*), min(run) FROM {read}('{quoted}')").fetchall() == [(14, 1)]
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_scores_outlive_the_inspection_that_found_them():
+    import torch
+
+    class Codes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.units = torch.nn.Identity()
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.units(torch.stack([ids.float(), -ids.float()], dim=-1))
+
+    model = deepbase.Model(Codes(), lambda text: [(ord(c) % 128, i, i + 1) for i, c in enumerate(text)])
+    scores = deepbase.inspect(model, ["abc", "dde"], ["token=d"]).scores
+    assert scores.aggregate("count(unit_score)").fetchall() == [(2,)]
+
+
+def test_sql_and_datasets_see_the_data_frames_and_temporary_tables_of_the_user():
+    import pandas as pd
+
+    frame = pd.DataFrame({"text": ["one two", "three"], "n": [1, 2]})
+    with deepbase.connect() as db:
+        assert db.sql("FROM frame").fetchall() == [("one two", 1), ("three", 2)]
+        assert db.register_dataset("framed", "SELECT text FROM frame WHERE n = 2").records == 1
+        db.sql("CREATE TEMP TABLE mine AS FROM frame")
+        assert db.register_dataset("temporary", "FROM mine").records == 2
