@@ -410,7 +410,7 @@ def test_scores_outlive_the_inspection_that_found_them():
 def test_sql_and_datasets_see_the_data_frames_and_temporary_tables_of_the_user():
     import pandas as pd
 
-    frame = pd.DataFrame({"text": ["one two", "three"], "n": [1, 2]})
+    frame = pd.DataFrame({"text": ["one two", "three"], "n": [1, 2]})  # noqa: F841 (the queries name it)
     with deepbase.connect() as db:
         assert db.sql("FROM frame").fetchall() == [("one two", 1), ("three", 2)]
         assert db.register_dataset("framed", "SELECT text FROM frame WHERE n = 2").records == 1
