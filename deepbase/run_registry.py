@@ -150,7 +150,7 @@ class Runs:
 
         state, seconds = RunState(), 0.0
         if saved is not None:
-            state, seconds = RunState.from_bytes(saved.state, job.state_types, job.model.device), saved.seconds
+            state, seconds = RunState.from_bytes(saved.state, job.state_types, job.state_device), saved.seconds
         drive(
             job,
             self.store,

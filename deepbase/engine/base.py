@@ -61,6 +61,11 @@ class Job:
     columns: Sequence[Column]
 
     @property
+    def state_device(self) -> torch.device:
+        """Where the states are: with the model, except on Apple's GPUs, which have no float64."""
+        return torch.device("cpu") if self.model.device.type == "mps" else self.model.device
+
+    @property
     def state_types(self) -> tuple[type[AbstractState], ...]:
         """The states that the measures read, each once."""
         return tuple(dict.fromkeys(m.state_type for m in self.measures))
@@ -144,7 +149,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Progress:
-    """What an onlooker may want to know after each block."""
+    """What an onlooker may want to know: after each block, and now and then inside one."""
 
     records_seen: int
     records_expected: int

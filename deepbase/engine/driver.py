@@ -26,6 +26,7 @@ from deepbase.engine.results import score_tables
 from deepbase.errors import CatalogError, InspectionError
 from deepbase.store import Store
 
+PROGRESS_SECONDS = 0.5
 CHECKPOINT_SHARE = 0.04
 """The share of a run's time that may go into writing checkpoints."""
 
@@ -62,7 +63,7 @@ def drive(
         dataset_fingerprint: of the dataset that the run is about; another one under its name ends the run.
         seconds: the time that was spent on it before.
         checkpoint: the least number of seconds between two checkpoints.
-        observe: told about every block.
+        observe: told about every block, and twice a second inside one.
 
     Raises:
         RunInterrupted: on Ctrl-C; the run is marked `interrupted`.
@@ -70,11 +71,18 @@ def drive(
     """
     writer = _Writer(job, store, run, seconds, checkpoint)
     reading = partial(_reading, store, job.spec.dataset, dataset_fingerprint)
+    show = _Show(observe, job.records.expected, writer)
     with store.released():
         try:
             with _interruptible() as check:
-                for state in fold_blocks(job, state, reading, check):  # noqa: B020, PLR1704
-                    observe(Progress(state.records_seen, job.records.expected, state.symbols_seen, writer.seconds))
+
+                def between(records: int, symbols: int) -> None:
+                    check()
+                    if time.monotonic() - show.last > PROGRESS_SECONDS:
+                        show(state, records, symbols)
+
+                for state in fold_blocks(job, state, between=between, session=reading):  # noqa: B020, PLR1704
+                    show(state)
                     writer.maybe_write(state)
         except KeyboardInterrupt:
             writer.write(state, "interrupted", "Ctrl-C")
@@ -84,6 +92,20 @@ def drive(
             raise
         limited = job.records.limit < job.records.matching
         writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
+
+
+class _Show:
+    """Tells an onlooker how far a run is."""
+
+    def __init__(self, observe: Observe, expected: int, writer: _Writer) -> None:
+        self.observe, self.expected, self.writer = observe, expected, writer
+        self.last = time.monotonic()
+
+    def __call__(self, state: RunState, records: int = 0, symbols: int = 0) -> None:
+        """Show a state, and what is done of the block after it."""
+        self.last = time.monotonic()
+        seen = state.records_seen + records
+        self.observe(Progress(seen, self.expected, state.symbols_seen + symbols, self.writer.seconds))
 
 
 @contextmanager

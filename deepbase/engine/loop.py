@@ -18,18 +18,20 @@ from deepbase.engine.memory import give_back_memory
 from deepbase.inputs.symbols import make_block
 from deepbase.measures.base import AbstractState, BatchLabels
 
+Between = Callable[[int, int], None]
 States = dict[str, dict[type[AbstractState], AbstractState]]
 Session = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
-def fold_blocks(job: Job, state: RunState, session: Session, check: Callable[[], None]) -> Iterator[RunState]:
+def fold_blocks(job: Job, state: RunState, session: Session, between: Between) -> Iterator[RunState]:
     """Fold the blocks that a state has not seen, one by one.
 
     Args:
         job: what to do.
         state: where to go on.
         session: opens the catalog for reading, for a moment.
-        check: called between batches; raises to stop the run, which loses the block that is under way.
+        between: called between batches with the records and the symbols of the block that are done; it may raise to
+            stop the run, which loses the block that is under way.
 
     Yields:
         The state after each block.
@@ -44,7 +46,7 @@ def fold_blocks(job: Job, state: RunState, session: Session, check: Callable[[],
             block = _block(job, index, table.slice(0, rest))
             labels = job.labels.evaluate(block.symbols, unlabelled(block.symbols, job.spec.behavior))
             shift = _label_shift(job, labels, state)
-            folded = _fold(job, block, labels=labels, shift=shift, so_far=state.layers, check=check)
+            folded = _fold(job, block, labels=labels, shift=shift, so_far=state.layers, between=between)
             state = state.after(block, labels, shift, folded)
             del block, labels, folded
             give_back_memory()
@@ -66,28 +68,29 @@ def _block(job: Job, index: int, table: pa.Table) -> Block:
 
 
 def _fold(
-    job: Job, block: Block, *, labels: LabelBehavior, shift: Floats, so_far: LayerStates, check: Callable[[], None]
+    job: Job, block: Block, *, labels: LabelBehavior, shift: Floats, so_far: LayerStates, between: Between
 ) -> LayerStates:
     """The partial states of one block. Nothing of a layer outlives its own hook.
 
     The longest records come first: their symbols are the better pilot, and memory that was taken once serves the rest.
     """
     states: States = {}
+    between(0, 0)
     for batch in reversed(block.batches):
-        check()
-        batch_labels = BatchLabels.of(labels, batch.first, batch.symbols, shift, job.model.device)
+        batch_labels = BatchLabels.of(labels, batch.first, batch.symbols, shift, job.state_device)
         if not states:  # before the forward: what lives long must not lie between what comes and goes
             states = {
                 layer.layer: {kind: s.empty_like(batch_labels) for kind, s in so_far.get(layer.layer, {}).items()}
                 for layer in job.layers
             }
         job.model.run(batch, list(states), partial(_visit, job, batch, batch_labels, states))
+        between(int(labels.record[-1] + 1 - labels.record[batch.first]), len(labels.record) - batch.first)
     return states
 
 
 def _visit(job: Job, batch: Batch, labels: BatchLabels, states: States, layer: str, values: Tensor) -> None:
     """Fold what one layer gives for one batch; called from inside the forward."""
-    units = behaviors(values, batch, job.spec.at, job.spec.behavior)
+    units = behaviors(values.to(job.state_device), batch, job.spec.at, job.spec.behavior)
     for kind in job.state_types:
         known = states[layer].get(kind)
         states[layer][kind] = kind.first(units, labels) if known is None else known.update(units, labels)

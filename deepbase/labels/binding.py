@@ -21,7 +21,8 @@ from deepbase.labels.base import Label, Registered, quoted
 TypeOf = Callable[[str], str]
 """An SQL expression in, its SQL type out; raises HypothesisError where it does not bind."""
 
-PLAIN_NAME = re.compile(r"[\w.\-/]+")
+PLAIN_NAME = re.compile(r"[\w.\-/*?]*")
+"""What is meant as a name or a glob, unless it happens to be an SQL expression."""
 NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|REAL)")
 
 SYMBOL_COLUMNS = {
@@ -76,12 +77,7 @@ def _resolve(
     request: str, registered: Mapping[str, Registered], columns: Mapping[str, Column], type_of: TypeOf
 ) -> list[Label]:
     name, equals, value = request.partition("=")
-    for asked in (request, name):
-        if asked in registered and asked in columns:
-            raise HypothesisError(
-                f"two hypotheses are called '{asked}': a registered one and a column of the dataset",
-                "Rename one of them.",
-            )
+    _refuse_two_of_one_name((request, name), registered, columns)
     if request in registered:
         return _of_registered(registered[request], type_of)
     reach = {**SYMBOL_COLUMNS, **columns}
@@ -98,9 +94,23 @@ def _resolve(
         return matches
     if "(" in request and request.endswith(")") and request[: request.index("(")] in registered:
         return [_of_sql(request, request, type_of)]
-    if PLAIN_NAME.fullmatch(request) or (equals and PLAIN_NAME.fullmatch(name) and "'" not in value):
-        raise HypothesisError(f"unknown hypothesis '{request}'", nearest(request, _names(registered, columns.values())))
-    return [_of_sql(request, request, type_of)]
+    try:
+        return [_of_sql(request, request, type_of)]
+    except HypothesisError:
+        if not (PLAIN_NAME.fullmatch(request) or (equals and PLAIN_NAME.fullmatch(name) and "'" not in value)):
+            raise
+    raise HypothesisError(f"unknown hypothesis '{request}'", nearest(request, _names(registered, columns.values())))
+
+
+def _refuse_two_of_one_name(
+    names: Sequence[str], registered: Mapping[str, Registered], columns: Mapping[str, Column]
+) -> None:
+    for asked in names:
+        if asked in registered and asked in columns:
+            raise HypothesisError(
+                f"two hypotheses are called '{asked}': a registered one and a column of the dataset",
+                "Rename one of them.",
+            )
 
 
 def _names(registered: Iterable[str], columns: Iterable[Column]) -> list[str]:
