@@ -61,7 +61,8 @@ class Instance:
     def __init__(self, path: Path | None, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
-        self.root = duckdb.connect()
+        self.root = duckdb.connect()  # what a detached file took is given back to the system, for the run's peak
+        self.root.execute("SET GLOBAL allocator_bulk_deallocation_flush_threshold = '1MB'")
         self.lock = threading.RLock()
         self.writing = threading.RLock()
         self.functions: dict[str, str] = {}

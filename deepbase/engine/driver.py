@@ -22,6 +22,7 @@ import duckdb
 from deepbase import catalog, runs
 from deepbase.engine.base import Job, Progress, RunState
 from deepbase.engine.loop import fold_blocks
+from deepbase.engine.memory import give_back_memory
 from deepbase.engine.results import score_tables
 from deepbase.errors import CatalogError, InspectionError
 from deepbase.store import Store
@@ -126,6 +127,7 @@ class _Writer:
         self.job, self.store, self.run = job, store, run
         self.checkpoint = checkpoint
         self.began = time.monotonic() - seconds
+        give_back_memory()
         self.written = time.monotonic()
         self.cost = 0.0
 
@@ -152,6 +154,7 @@ class _Writer:
         with self.store.transaction(patience) as cursor:
             saved = None if status == "done" else state.to_bytes()
             runs.write(cursor, self.run, standing, score_tables(self.run, self.job, state), saved)
+        give_back_memory()
         self.written = time.monotonic()
         self.cost = self.written - start
 
