@@ -33,17 +33,19 @@ def _cli() -> str:
         "Results go to standard output, remarks and progress to standard error. The exit code is 0, or 1 with\n"
         "`Error: what is wrong, where, and what to do`, or 2 where the command line makes no sense.\n"
     ]
-    for path, command in _commands(cli, ("deepbase",)):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
-        parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
+    for context in _contexts(cli, "deepbase", None):
+        parts.append(f"## {context.command_path}\n\n```text\n{context.get_help()}\n```\n")
     return "\n".join(parts)
 
 
-def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, command
+def _contexts(command: click.Command, name: str, parent: click.Context | None) -> Iterator[click.Context]:
+    """A command and those below it, each in the context in which it is called."""
+    settings = {**command.context_settings, "terminal_width": 100}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
+    yield context
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from _commands(command.commands[name], (*path, name))
+        for below in sorted(command.commands):
+            yield from _contexts(command.commands[below], below, context)
 
 
 def _measures() -> str:
