@@ -47,15 +47,6 @@ class Layer:
     kind: str
 
 
-@dataclass(frozen=True)
-class UnitRef:
-    """The address of a unit."""
-
-    model: str
-    layer: str
-    unit: int
-
-
 ColumnLevel = Literal["record", "word", "character", "symbol"]
 
 
@@ -170,14 +161,6 @@ class LabelBehavior:
     valid: Bools
     null_class: Ints
     record: Ints
-
-
-@dataclass(frozen=True)
-class UnitBehavior:
-    """The behaviours of the units of one layer over the symbols of a batch: float32[symbol, unit] on some device."""
-
-    layer: str
-    values: torch.Tensor
 
 
 Tokenize = Callable[[Sequence[str]], Encodings]

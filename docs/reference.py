@@ -69,7 +69,8 @@ def _measures() -> str:
     ]
     lines += [f"* {note}" for note in NOTES if note]
     lines.append(
-        "\nA unit is constant if its standard deviation is below one rounding step of a float32 at its mean. A unit\n"
+        "\nA unit is constant if its standard deviation is below one rounding step of a float32 at its mean, below\n"
+        "1e-18, or below 1/256 of the distance of its mean from its typical value at the start of the run. A unit\n"
         "that is NaN or infinite at any symbol that was read has no score; its neighbours are not touched. Where a\n"
         "hypothesis is NULL, NaN or infinite, the symbol is left out of that hypothesis, and of no other."
     )
