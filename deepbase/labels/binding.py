@@ -92,8 +92,6 @@ def _resolve(
         return [_member(features[0], request)]
     if any(c in request for c in "*?[") and (matches := _of_glob(request, registered, columns, type_of)):
         return matches
-    if "(" in request and request.endswith(")") and request[: request.index("(")] in registered:
-        return [_of_sql(request, request, type_of)]
     try:
         return [_of_sql(request, request, type_of)]
     except HypothesisError:
