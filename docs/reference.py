@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
 
 import deepbase
 from deepbase.cli import main as cli
-from deepbase.measures.base import NOTES
+from deepbase.measures.base import NOTES, option_text
 from deepbase.measures.registry import MEASURES
 
 FOLDER = Path(__file__).parent
@@ -52,7 +53,8 @@ def _measures() -> str:
     lines = [
         "# Measures\n",
         "A measure is named with `-m` or `measures=[...]`. All of them come out of one pass over the data, for all",
-        "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5.\n",
+        "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5. Its",
+        "options stand in parentheses, as in `cohens_d(unbiased := true)`; without, they have their defaults.\n",
         "| measure | what it says | formula | range | takes | source |",
         "|---|---|---|---|---|---|",
     ]
@@ -62,6 +64,11 @@ def _measures() -> str:
         kinds = " and ".join(measure.kinds) + " hypotheses"
         cells = (f"`{name}`", measure.description, f"`{measure.formula}`", extent, kinds, measure.source)
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+    lines += ["\n| measure | option | default | |", "|---|---|---|---|"]
+    for name, measure in MEASURES.items():
+        for option in fields(measure):
+            cells = (f"`{name}`", f"`{option.name}`", option_text(option.default), option.metadata["description"])
+            lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "\nScores keep their sign; where units are ranked by strength, their absolute value counts.\n",
         "## When there is no score\n",

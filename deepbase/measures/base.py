@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
 import numpy as np
@@ -103,6 +103,11 @@ class AbstractState(abc.ABC):
     def first(cls, units: Tensor, labels: BatchLabels) -> Self:
         """The state of the very first batch."""
 
+    @classmethod
+    @abc.abstractmethod
+    def memory(cls, units: int, hypotheses: int) -> int:
+        """Bytes of the state of a layer of so many units, where all hypotheses have a value at the same symbols."""
+
 
 NOTES: tuple[str | None, ...] = (
     None,
@@ -112,10 +117,11 @@ NOTES: tuple[str | None, ...] = (
     "hypothesis is constant",
     "measure needs a boolean hypothesis",
     "no variation within the classes",
+    "fewer than 4 symbols, too few to correct the bias",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
-TOO_FEW, NOT_FINITE, CONSTANT_UNIT, CONSTANT_HYPOTHESIS, NOT_BOOLEAN, NO_VARIATION = range(1, len(NOTES))
+TOO_FEW, NOT_FINITE, CONSTANT_UNIT, CONSTANT_HYPOTHESIS, NOT_BOOLEAN, NO_VARIATION, UNCORRECTABLE = range(1, len(NOTES))
 
 
 @dataclass(frozen=True)
@@ -131,8 +137,23 @@ class Values:
     note: npt.NDArray[np.uint8]
 
 
+Option = bool | int | float | str
+"""What an option of a measure can be."""
+
+
+def option_text(value: Option) -> str:
+    """An option's value as it is written in a call."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
+
+
+@dataclass(frozen=True)
 class AbstractMeasure(abc.ABC):
     """A statistic of affinity between units and hypotheses. The class attributes are facts that others read.
+
+    A measure is a frozen dataclass. Its fields are its options: booleans, numbers or texts with defaults, each with a
+    `description` in its metadata.
 
     Attributes:
         name: what queries call it.
@@ -155,6 +176,12 @@ class AbstractMeasure(abc.ABC):
     signed: ClassVar[bool]
     kinds: ClassVar[tuple[Kind, ...]]
     exact: ClassVar[bool] = True
+
+    @property
+    def call(self) -> str:
+        """The canonical text of the call that makes this measure: its name, with the options that are no defaults."""
+        given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
 
     @abc.abstractmethod
     def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:

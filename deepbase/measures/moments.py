@@ -173,6 +173,11 @@ class PairMoments(AbstractState):
         """The state that `arrays` wrote."""
         return cls(**{name: value.to(device) for name, value in arrays.items()})
 
+    @classmethod
+    def memory(cls, units: int, hypotheses: int) -> int:
+        """Bytes: the sums in float64, the pilot values of the units in float32."""
+        return 8 * (1 + 2 * units + 4 * hypotheses + units * hypotheses) + 4 * units
+
     def symbols(self) -> Tensor:
         """float64[hypothesis, 1]: the symbols that each hypothesis was compared on."""
         return self.n[self.null_class][:, None]

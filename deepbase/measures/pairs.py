@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -18,6 +19,7 @@ from deepbase.measures.base import (
     NOT_BOOLEAN,
     NOT_FINITE,
     TOO_FEW,
+    UNCORRECTABLE,
     AbstractMeasure,
     AbstractState,
     Values,
@@ -26,6 +28,7 @@ from deepbase.measures.moments import PairMoments
 
 
 @final
+@dataclass(frozen=True)
 class Pearson(AbstractMeasure):
     """Pearson's correlation; the point-biserial correlation where the hypothesis is boolean."""
 
@@ -50,6 +53,7 @@ class Pearson(AbstractMeasure):
 
 
 @final
+@dataclass(frozen=True)
 class MeanDifference(AbstractMeasure):
     """How much higher a unit is where the hypothesis holds, in the unit's own scale."""
 
@@ -69,12 +73,24 @@ class MeanDifference(AbstractMeasure):
 
 
 @final
+@dataclass(frozen=True)
 class CohensD(AbstractMeasure):
     """The difference of means in pooled standard deviations.
 
     What varies within the classes is what is left of all variation after a subtraction, so that the rounding of float32
     grows with d: the relative error is below 1e-5 for d up to about 3, and about `1e-6 * d**2` at most beyond.
+
+    Unbiased, it is Hedges' g: d times `J(m) = gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2))` with `m = n - 2` degrees
+    of freedom, which is finite for m above 1 (Hedges 1981, "Distribution theory for Glass's estimator of effect size
+    and related estimators", Journal of Educational Statistics 6).
+
+    Attributes:
+        unbiased: correct the bias of small samples.
     """
+
+    unbiased: bool = field(
+        default=False, metadata={"description": "correct the bias of small samples (Hedges' g, Hedges 1981)"}
+    )
 
     name: ClassVar[str] = "cohens_d"
     description: ClassVar[str] = "mean difference in units of the pooled standard deviation (Cohen's d)"
@@ -95,9 +111,21 @@ class CohensD(AbstractMeasure):
         within = total - positives * (n - positives) / n * difference.square()
         exact = within <= 1e-6 * total  # what is left after the subtraction is rounding
         score = difference / (within / (n - 2)).sqrt()
-        return _values(
-            torch.where(exact | (n <= 2), torch.nan, score), state, kinds, self.kinds, undefined=NO_VARIATION
-        )
+        score = torch.where(exact | (n <= 2), torch.nan, score)
+        if self.unbiased:
+            score = score * _small_sample_correction(n - 2)
+        found = _values(score, state, kinds, self.kinds, undefined=NO_VARIATION)
+        if self.unbiased:
+            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()
+            return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
+        return found
+
+
+def _small_sample_correction(freedom: Tensor) -> Tensor:
+    """Hedges' J of some degrees of freedom; NaN below 2, where the mean of d is not finite."""
+    known = freedom.clamp_min(2)
+    logarithm = torch.lgamma(known / 2) - torch.lgamma((known - 1) / 2) - (known / 2).log() / 2
+    return torch.where(freedom < 2, torch.nan, logarithm.exp())
 
 
 def _difference(state: PairMoments) -> Tensor:

@@ -1,25 +1,116 @@
-"""The measures by name."""
+"""The measures by name, and calls of them with options: `cohens_d(unbiased := true)`.
+
+The canonical text of a call is what `scores.measure` holds: the bare name where all options have their defaults, else
+the options that differ from them, in the order in which the measure declares them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 from deepbase.errors import MeasureError, nearest
-from deepbase.measures.base import AbstractMeasure
+from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.pairs import CohensD, MeanDifference, Pearson
 
 MEASURES: dict[str, type[AbstractMeasure]] = {m.name: m for m in (Pearson, MeanDifference, CohensD)}
 
+CALL = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+OPTION = re.compile(
+    r"\s*(?P<name>\w+)\s*:=\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|'(?P<text>(?:[^']|'')*)'"
+    r"|(?P<truth>true|false))\s*(?P<end>,|$)",
+    re.IGNORECASE,
+)
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in single quotes"}
 
-def measures(names: Sequence[str]) -> tuple[AbstractMeasure, ...]:
-    """The measures of these names, each once, in order.
+
+def measures(calls: Sequence[str]) -> tuple[AbstractMeasure, ...]:
+    """The measures of these calls, each once, in order.
+
+    Args:
+        calls: names, or calls with options.
 
     Raises:
-        MeasureError: for an unknown name, or none at all.
+        MeasureError: for an unknown name or option, a value of the wrong type, or no measure at all.
     """
-    if not names:
+    if not calls:
         raise MeasureError("no measure is asked for", f"{nearest('', MEASURES)}")
-    for name in names:
-        if name not in MEASURES:
-            raise MeasureError(f"unknown measure '{name}'", nearest(name, MEASURES))
-    return tuple(MEASURES[name]() for name in dict.fromkeys(names))
+    return tuple(dict.fromkeys(_made(*parse_call(call)) for call in calls))
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a call.
+
+    >>> parse_call("cohens_d(unbiased := true)")
+    ('cohens_d', {'unbiased': True})
+
+    Raises:
+        MeasureError: if it is no call; whether there is such a measure is not looked at.
+    """
+    call = CALL.fullmatch(text)
+    if call is None:
+        raise MeasureError(f"cannot understand the measure {text!r}", "Write a name, or name(option := value, ...).")
+    name, inside = call[1], call[2] or ""
+    options: dict[str, Any] = {}
+    at, more = 0, bool(inside.strip())
+    while more:
+        option = OPTION.match(inside, at)
+        if option is None:
+            raise MeasureError(
+                f"cannot understand {inside[at:].strip()!r} in the measure {text!r}",
+                "Write option := value; values are numbers, 'text', true or false.",
+            )
+        if option["name"] in options:
+            raise MeasureError(f"option '{option['name']}' is given twice in {text!r}", "Give it once.")
+        options[option["name"]] = _value(option)
+        at, more = option.end(), option["end"] == ","
+    return name, options
+
+
+def call_text(name: str, options: Mapping[str, Any]) -> str:
+    """The canonical text of a call.
+
+    >>> call_text("cohens_d", {"unbiased": True}), call_text("cohens_d", {"unbiased": False})
+    ('cohens_d(unbiased := true)', 'cohens_d')
+
+    Raises:
+        MeasureError: for an unknown name or option, or a value of the wrong type.
+    """
+    return _made(name, options).call
+
+
+def _made(name: str, options: Mapping[str, Any]) -> AbstractMeasure:
+    if name not in MEASURES:
+        raise MeasureError(f"unknown measure '{name}'", nearest(name, MEASURES))
+    kind = MEASURES[name]
+    types = typing.get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    values = {}
+    for option, value in options.items():
+        if option not in known:
+            hint = nearest(option, known) if known else "It has no options."
+            raise MeasureError(f"measure '{name}' has no option '{option}'", hint)
+        values[option] = _typed(name, option, value, types[option])
+    return kind(**values)
+
+
+def _typed(name: str, option: str, value: Any, kind: type) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise MeasureError(
+            f"option '{option}' of measure '{name}' cannot be {option_text(value)}", f"Give {KINDS[kind]}."
+        )
+    return value
+
+
+def _value(option: re.Match[str]) -> Any:
+    if option["truth"]:
+        return option["truth"].lower() == "true"
+    if option["text"] is not None:
+        return option["text"].replace("''", "'")
+    number = option["number"]
+    return int(number) if re.fullmatch(r"[-+]?\d+", number) else float(number)

@@ -7,6 +7,8 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.integrate
+import scipy.stats
 import torch
 from harness import (
     CPU,
@@ -25,8 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepbase.errors import MeasureError
-from deepbase.measures.base import BatchLabels
-from deepbase.measures.registry import MEASURES, measures
+from deepbase.measures.base import NOTES, BatchLabels
+from deepbase.measures.registry import MEASURES, call_text, measures, parse_call
 
 ALL = [pytest.param(m(), id=name) for name, m in MEASURES.items()]
 STATES = list(dict.fromkeys(m.state_type for m in MEASURES.values()))
@@ -308,12 +310,89 @@ def test_measures_come_once_and_in_order():
         (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
         (["auc"], "unknown measure 'auc'. There are: pearson, mean_difference, cohens_d."),
         ([], "no measure is asked for. There are: pearson, mean_difference, cohens_d."),
+        (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
+        (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. It has no options."),
+        (["cohens_d(unbiassed := true)"], "measure 'cohens_d' has no option 'unbiassed'. Did you mean 'unbiased'?"),
+        (
+            ["cohens_d(unbiased := 'yes')"],
+            "option 'unbiased' of measure 'cohens_d' cannot be 'yes'. Give true or false.",
+        ),
+        (
+            ["cohens_d(unbiased := true, unbiased := true)"],
+            "option 'unbiased' is given twice in 'cohens_d(unbiased := true, unbiased := true)'. Give it once.",
+        ),
+        (
+            ["cohens_d(unbiased = true)"],
+            "cannot understand 'unbiased = true' in the measure "
+            "'cohens_d(unbiased = true)'. Write option := value; values are numbers, 'text', true or false.",
+        ),
+        (
+            ["cohens_d(unbiased := true,)"],
+            "cannot understand '' in the measure 'cohens_d(unbiased := true,)'. "
+            "Write option := value; values are numbers, 'text', true or false.",
+        ),
+        (
+            ["cohens_d(true"],
+            "cannot understand the measure 'cohens_d(true'. Write a name, or name(option := value, ...).",
+        ),
     ],
 )
 def test_an_unknown_measure_is_refused(names, message):
     with pytest.raises(MeasureError) as error:
         measures(names)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("pearson", "pearson", {}),
+        (" pearson ( ) ", "pearson", {}),
+        ("x(a := 1, b:=-2.5e3 , c := 'it''s, ok', d := TRUE)", "x", {"a": 1, "b": -2500.0, "c": "it's, ok", "d": True}),
+        ("x(a := ')', b := '')", "x", {"a": ")", "b": ""}),
+    ],
+)
+def test_a_call_is_a_name_with_options(text, name, options):
+    assert parse_call(text) == (name, options)
+
+
+def test_a_call_has_one_text():
+    assert call_text("cohens_d", {}) == call_text("cohens_d", {"unbiased": False}) == "cohens_d"
+    assert call_text("cohens_d", {"unbiased": True}) == "cohens_d(unbiased := true)"
+    asked = ["cohens_d(unbiased:=TRUE)", "cohens_d(unbiased := false)", "cohens_d", "cohens_d( unbiased := true )"]
+    found = measures(asked)
+    assert [m.call for m in found] == ["cohens_d(unbiased := true)", "cohens_d"]
+    assert [m.call for m in measures([m.call for m in found])] == [m.call for m in found]
+
+
+@pytest.mark.parametrize("symbols", [4, 5, 6, 10, 60, 240])
+def test_hedges_g_is_cohens_d_times_the_exact_correction(symbols):
+    """The bias of d is the mean of sqrt(m) / chi(m), which is integrated here (Hedges 1981)."""
+    plain, corrected = measures(["cohens_d", "cohens_d(unbiased := true)"])
+    data = hard_data(symbols)
+    state = block_state(plain.state_type, data, shift=label_shift(data))
+    d, g = scores(plain, state, data), scores(corrected, state, data)
+    for h, y in enumerate(data.hypotheses.values()):
+        m = int((~np.isnan(y)).sum()) - 2
+        for u in np.flatnonzero(d.note[h] == 0):
+            if m == 1:
+                assert NOTES[g.note[h, u]] == "fewer than 4 symbols, too few to correct the bias"
+                continue
+            factor = 1 / scipy.integrate.quad(lambda x, m=m: np.sqrt(m) / x * scipy.stats.chi(m).pdf(x), 0, np.inf)[0]
+            assert g.unit_score[h, u] == pytest.approx(d.unit_score[h, u] * factor, rel=1e-6)
+    assert (g.note[d.note != 0] == d.note[d.note != 0]).mean() > 0.5
+
+
+@every_state
+@pytest.mark.parametrize(("units", "hypotheses"), [(1, 1), (7, 3), (40, 2), (5, 60)])
+def test_the_memory_of_a_state_is_known_beforehand(kind, units, hypotheses):
+    data = Data(
+        {str(i): np.arange(9, dtype=np.float32) for i in range(units)},
+        {str(i): np.arange(9) % 2.0 for i in range(hypotheses)},
+        dict.fromkeys(map(str, range(hypotheses)), "boolean"),
+    )
+    arrays = block_state(kind, data).arrays().values()
+    assert kind.memory(units, hypotheses) == sum(a.numel() * a.element_size() for a in arrays)
 
 
 def test_the_tolerance_of_the_references_is_what_the_guarantee_says():
