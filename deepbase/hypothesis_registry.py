@@ -22,7 +22,7 @@ from deepbase import catalog
 from deepbase.catalog import HypothesisRow
 from deepbase.errors import CatalogError, HypothesisError, nearest
 from deepbase.inputs.symbols import symbols_schema
-from deepbase.labels.base import Registered
+from deepbase.labels.base import Label, Registered
 from deepbase.labels.binding import label_kind
 from deepbase.labels.evaluate import expression_type, register_functions
 from deepbase.labels.hypothesis import Hypothesis
@@ -113,6 +113,10 @@ class Hypotheses:
         if name in library():
             return _row_of(library()[name])
         raise CatalogError(f"there is no hypothesis '{name}'", nearest(name, [*known, *library()]))
+
+    def rows_of(self, labels: Iterable[Label]) -> list[HypothesisRow]:
+        """What a run writes about the hypotheses that it scores, one row a label."""
+        return [HypothesisRow(**label.facts()) for label in labels]  # type: ignore[arg-type]
 
     def load(self, requests: Iterable[str]) -> dict[str, Registered]:
         """Load the hypotheses that some requests name, and make them callable.

@@ -57,6 +57,8 @@ class Label:
         multiple: whether the expression gives several values joined by `|`, one of which must be `value`.
         function: the Python function behind it, where there is one.
         fingerprint: a digest of its definition.
+        source: where it is from: what the catalog says, `column`, or `sql` for an expression that was asked for.
+        description: one line.
     """
 
     name: str
@@ -66,6 +68,19 @@ class Label:
     multiple: bool
     function: Hypothesis | None
     fingerprint: str
+    source: str
+    description: str
+
+    def facts(self) -> dict[str, str | None]:
+        """What is said of it, by the columns of `hypotheses`; a function has no expression."""
+        return {
+            "hypothesis": self.name,
+            "kind": self.kind,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "description": self.description,
+            "expression": None if self.function else self.expression,
+        }
 
 
 def quoted(name: str) -> str:

@@ -13,6 +13,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from deepbase.blocks import Column, Kind
 from deepbase.errors import HypothesisError, nearest
@@ -139,32 +140,47 @@ def _of_glob(
 def _of_registered(hypothesis: Registered, type_of: TypeOf) -> list[Label]:
     function = hypothesis.function
     if function is None:
-        return [_of_sql(hypothesis.name, hypothesis.expression, type_of)]
+        label = _of_sql(hypothesis.name, hypothesis.expression, type_of)
+        return [replace(label, source=hypothesis.source, description=hypothesis.description)]
     expression = f"{quoted(function.name)}({', '.join(quoted(p.column) for p in function.parameters)})"
     arguments = (f"[{quoted(p.column)}]" if p.is_list else quoted(p.column) for p in function.parameters)
     type_of(f"{quoted(function.name)}({', '.join(arguments)})")  # may name a column that the dataset lacks
+    label = Label(
+        name=function.name,
+        kind="boolean" if function.kind == "category" else function.kind,
+        expression=expression,
+        value=None,
+        multiple=False,
+        function=function,
+        fingerprint=function.fingerprint,
+        source=hypothesis.source,
+        description=hypothesis.description,
+    )
     if function.kind != "category":
-        return [Label(function.name, function.kind, expression, None, False, function, function.fingerprint)]
-    return [
-        Label(f"{function.name}={v}", "boolean", expression, v, False, function, function.fingerprint)
-        for v in function.values
-    ]
+        return [label]
+    return [replace(label, name=f"{function.name}={v}", value=v) for v in function.values]
 
 
 def _of_sql(name: str, expression: str, type_of: TypeOf) -> Label:
     kind = label_kind(type_of(expression), name)
-    return Label(name, kind, expression, None, False, None, _digest(expression))
+    return Label(name, kind, expression, None, False, None, _digest(expression), "sql", expression)
 
 
 def _of_column(column: Column) -> list[Label]:
     if column.kind != "category":
-        return [Label(column.name, column.kind, quoted(column.name), None, False, None, _digest(column.name))]
+        return [_of_expression(column.name, column.kind, quoted(column.name), f"the column {column.name}")]
     if column.values is None:
         raise HypothesisError(
             f"column '{column.name}' has more than 1,000 values, each of which would be a hypothesis",
             f"Name the ones you want: {column.name}=VALUE.",
         )
     return [_member(column, v) for v in column.values]
+
+
+def _of_expression(name: str, kind: Kind, expression: str, description: str) -> Label:
+    """A label that is what a column, or a comparison with it, gives."""
+    digest = _digest(name if expression == quoted(name) else expression)
+    return Label(name, kind, expression, None, False, None, digest, "column", description)
 
 
 def _of_category(hypothesis: Registered, value: str, type_of: TypeOf) -> list[Label]:
@@ -183,7 +199,7 @@ def _of_values(column: Column, value: str) -> list[Label]:
     """`column=value`, where the value may be a glob."""
     if column.kind != "category":
         expression = f"{quoted(column.name)} = {_literal(value)}"
-        return [Label(f"{column.name}={value}", "boolean", expression, None, False, None, _digest(expression))]
+        return [_of_expression(f"{column.name}={value}", "boolean", expression, f"{column.name} is {value}")]
     if column.values is None or value in column.values:
         return [_member(column, value)]
     matches = [_member(column, v) for v in column.values if fnmatch.fnmatchcase(v, value)]
@@ -194,7 +210,8 @@ def _of_values(column: Column, value: str) -> list[Label]:
 
 def _member(column: Column, value: str) -> Label:
     name = f"{column.name}={value}"
-    return Label(name, "boolean", quoted(column.name), value, column.multiple, None, _digest(name))
+    says = f"{column.name} {'has' if column.multiple else 'is'} {value}"
+    return Label(name, "boolean", quoted(column.name), value, column.multiple, None, _digest(name), "column", says)
 
 
 def _literal(value: str) -> str:
