@@ -7,15 +7,20 @@ resumed. Nothing in it is an object: models, datasets and hypotheses are named.
 
 from __future__ import annotations
 
+import itertools
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from deepbase.blocks import Level
 from deepbase.errors import QueryError, nearest
 
 Behavior = Literal["value", "abs", "derivative"]
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open ranges of units, ascending."""
+Units = Mapping[str, Mapping[str, Ranges]]
+"""Some units of some layers of some models: model, layer, ranges."""
 
 
 @dataclass(frozen=True)
@@ -23,39 +28,54 @@ class InspectSpec:
     """What is to be inspected, and how.
 
     Attributes:
-        model: the name of a model.
+        models: the names of the models.
         dataset: the name of a dataset.
         hypotheses: names, globs, columns, `column=value`, or SQL expressions over the symbols.
-        measures: names of measures.
+        measures: names of measures, or calls with options such as `cohens_d(unbiased := true)`.
         layers: globs over module paths; none for block outputs and MLP neurons.
+        units: the units to score, for each model by layer; None for all units of the chosen layers. Where it is given,
+            `layers` is empty, and only the layers in it run.
+        group_by: qualified columns; each group of their values gets scores of its own (`deepbase.query.slices`).
         at: what a symbol is: `token`, `word` or `record`. A unit's value at a word or a record is the mean over its
             tokens.
         behavior: what of a unit is compared: its `value`, its magnitude (`abs`), or its difference from the symbol
             before it in the record (`derivative`).
-        where: an SQL predicate over the columns of the dataset; empty for all records.
+        where: an SQL predicate over the columns of the dataset, which is called `inputs`; empty for all records.
+        selection: the id of stored records (`deepbase.selections`), which alone are read; empty for all records.
         records: how many records to read at most; None for all.
         window: read records that are longer than the model's context in overlapping windows instead of cutting them.
         seed: of the order of the records.
         batch_size: how many sequences go through the model together, at most.
         device: `auto`, or a torch device.
+        error: the half width that the interval of an answer may have at most.
+        confidence: of these intervals.
+        query: the SQL that asked for it; empty where none did.
+
+    A run reads every record so far, which meets every `error`.
 
     Raises:
         QueryError: if a value is out of its range.
     """
 
-    model: str
+    models: tuple[str, ...]
     dataset: str
     hypotheses: tuple[str, ...]
     measures: tuple[str, ...] = ("pearson",)
     layers: tuple[str, ...] = ()
+    units: Units | None = None
+    group_by: tuple[str, ...] = ()
     at: Level = "token"
     behavior: Behavior = "value"
     where: str = ""
+    selection: str = ""
     records: int | None = None
     window: bool = False
     seed: int = 0
     batch_size: int = 32
     device: str = "auto"
+    error: float = 0.01
+    confidence: float = 0.95
+    query: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in (("at", Level), ("behavior", Behavior)):
@@ -66,19 +86,61 @@ class InspectSpec:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise QueryError(f"{name} cannot be {value!r}", f"Give a whole number from {least} up.")
+        for name, low, bound in (("error", 0.0, "above 0"), ("confidence", 0.5, "from 0.5 up")):
+            share = getattr(self, name)
+            number = isinstance(share, int | float) and not isinstance(share, bool)
+            if not number or not low <= share < 1 or share == 0:
+                raise QueryError(f"{name} cannot be {share!r}", f"Give a number {bound} and below 1.")
         if self.behavior == "derivative" and self.at == "record":
             raise QueryError(
                 "a record has no derivative: it is one symbol, and nothing comes before it",
                 "Inspect at tokens or words, or take another behavior.",
             )
+        if not self.models:
+            raise QueryError("an inspection needs a model", "Name at least one.")
+        for name in ("models", "group_by"):
+            values = getattr(self, name)
+            if twice := [v for v in dict.fromkeys(values) if values.count(v) > 1]:
+                raise QueryError(f"{name} has {twice[0]!r} twice", "Name it once.")
+        if self.units is not None:
+            self._check_units(self.units)
+
+    def _check_units(self, units: Units) -> None:
+        if self.layers:
+            raise QueryError("the units that are asked for have their layers already", "Leave layers out.")
+        if set(units) != set(self.models):
+            raise QueryError("units are asked for of other models than are inspected", "Name units of each model.")
+        for model, layers in units.items():
+            if not layers:
+                raise QueryError(f"no unit of model '{model}' is asked for", "Name one, or leave the model out.")
+            for layer, ranges in layers.items():
+                ends = [0, *(end for pair in ranges for end in pair)]
+                steps = list(itertools.pairwise(ends))
+                if not ranges or any(a > b for a, b in steps) or any(a >= b for a, b in ranges):
+                    raise QueryError(
+                        f"the units of layer '{layer}' of model '{model}' cannot be {ranges!r}",
+                        "Give ascending half-open ranges, as in ((0, 3), (7, 8)).",
+                    )
 
     def as_json(self) -> dict[str, Any]:
         """The spec as what JSON can hold."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {f.name: _lists(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any]) -> Self:
         """The spec that `as_json` wrote; further keys are ignored."""
-        own = {f.name for f in fields(cls)}
-        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k in own}
-        return cls(**known)
+        return cls(**{f.name: _tuples(spec[f.name]) for f in fields(cls) if f.name in spec})
+
+
+def _lists(value: Any) -> Any:
+    """A value with lists for its tuples."""
+    if isinstance(value, Mapping):
+        return {k: _lists(v) for k, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    """A value with tuples for its lists."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
