@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,14 @@ class Encodings:
     special: Sequence[Bools]
 
 
+class SliceRows(NamedTuple):
+    """Rows of a block's symbols whose records are of one slice: its number within the block, and the rows."""
+
+    slice: int
+    first: int
+    symbols: int
+
+
 @dataclass(frozen=True)
 class Batch:
     """Sequences that go through the model in one forward, and where their symbols are.
@@ -114,6 +122,7 @@ class Batch:
         symbol: int64[token], the symbol that each of them is part of, as an offset from `first`; ascending.
         first: the row of the block's symbols at which this batch begins.
         symbols: how many symbols it has; they are the rows `first : first + symbols`.
+        slices: which of these rows are of which slice of the records; they follow one another without a gap.
     """
 
     ids: Ints
@@ -122,6 +131,7 @@ class Batch:
     symbol: Ints
     first: int
     symbols: int
+    slices: tuple[SliceRows, ...]
 
 
 @dataclass(frozen=True)

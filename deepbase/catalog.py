@@ -222,6 +222,13 @@ def model(cursor: duckdb.DuckDBPyConnection, name: str) -> ModelRow:
     return ModelRow(**found, layers=tuple(Layer(*x) for x in layers))
 
 
+def model_texts(cursor: duckdb.DuckDBPyConnection, name: str) -> dict[str, str | None]:
+    """The row of a registered model as texts by column, tags included."""
+    rows = cursor.execute("SELECT COLUMNS(*)::VARCHAR FROM models WHERE model = ?", [name])
+    columns = [c[0] for c in rows.description or ()]
+    return dict(zip(columns, rows.fetchall()[0], strict=True))
+
+
 def add_dataset(cursor: duckdb.DuckDBPyConnection, row: DatasetRow) -> None:
     """Write a dataset, whose table of records is there already; see `make_way_for_dataset`."""
     cursor.execute(

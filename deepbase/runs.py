@@ -1,4 +1,4 @@
-"""The rows of runs: what an inspection leaves in `runs`, `scores` and `checkpoints`.
+"""The rows of runs: what an inspection leaves in `runs`, `run_hypotheses`, `scores` and `checkpoints`.
 
 A run that is going on is written from time to time as a whole: its state, the scores that follow from it, and how far
 it came, in one transaction. So a process that is killed leaves a run whose scores are right for the records that it
@@ -11,8 +11,8 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from deepbase import catalog
+from deepbase import catalog, selections
+from deepbase.catalog import HypothesisRow
 from deepbase.errors import CatalogError, InspectionError, nearest
+
+ROWS_AT_ONCE = 500_000
+"""Rows of `scores` that one statement writes: 30 MB of them, and three times as fast as layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,27 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
-def start(cursor: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], seed: int) -> int:
-    """Write a new run, and give its number."""
+def start(
+    cursor: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], seed: int, hypotheses: Sequence[HypothesisRow]
+) -> int:
+    """Write a new run with the hypotheses that it scores, and give its number."""
     run = int(cursor.execute("SELECT coalesce(max(run), 0) + 1 FROM runs").fetchall()[0][0])
     cursor.execute(
         "INSERT INTO runs VALUES (?, ?, NULL, 'running', ?, 0, 0, NULL, ?, ?, 0, '{}', ?)",
         [run, catalog.now(), json.dumps(spec), seed, json.dumps(versions()), this_process()],
     )
+    names = [f.name for f in fields(HypothesisRow)]
+    table = pa.table({name: pa.array([getattr(h, name) for h in hypotheses], pa.string()) for name in names})
+    _insert(cursor, "run_hypotheses", table.append_column("run", pa.array([run] * len(hypotheses), pa.int64())))
     return run
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    cursor.register("new_rows", rows)
+    try:
+        cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM new_rows")
+    finally:
+        cursor.unregister("new_rows")
 
 
 @dataclass(frozen=True)
@@ -147,7 +164,7 @@ def number(name: str | int) -> int:
 
 
 def remove(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
-    """Forget a run and its scores.
+    """Forget a run, its scores, and the selection of records that it alone names.
 
     Raises:
         CatalogError: if there is no such run, or it is running on this host.
@@ -156,8 +173,9 @@ def remove(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
     row = read(cursor, run)
     if row["status"] == "running" and row["process"].rsplit(":", 2)[0] == socket.gethostname():
         raise CatalogError(f"run {run} is still running in {row['process']}", "Wait for it, or stop it.")
-    for table in ("scores", "checkpoints", "runs"):
+    for table in ("scores", "checkpoints", "run_hypotheses", "runs"):
         cursor.execute(f"DELETE FROM {table} WHERE run = ?", [run])
+    selections.remove_unused(cursor)
 
 
 def write(
@@ -198,12 +216,14 @@ def write(
     if scores is None:
         return
     cursor.execute("DELETE FROM scores WHERE run = ?", [run])
+    waiting: list[pa.Table] = []
     for table in scores:
-        cursor.register("new_scores", table)
-        try:
-            cursor.execute("INSERT INTO scores BY NAME SELECT * FROM new_scores")
-        finally:
-            cursor.unregister("new_scores")
+        waiting.append(table)
+        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
+            _insert(cursor, "scores", pa.concat_tables(waiting))
+            waiting.clear()
+    if waiting:
+        _insert(cursor, "scores", pa.concat_tables(waiting))
 
 
 def read(cursor: duckdb.DuckDBPyConnection, run: int) -> dict[str, Any]:

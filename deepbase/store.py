@@ -19,8 +19,11 @@ import duckdb
 from deepbase.errors import CatalogError, QueryError
 from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
-FORMAT = 1
-OURS = frozenset({"models", "layers", "units", "datasets", "inputs", "hypotheses", "runs", "scores", "checkpoints"})
+FORMAT = 2
+OURS = frozenset(
+    {"models", "layers", "units", "datasets", "inputs", "hypotheses", "selections"}
+    | {"runs", "run_hypotheses", "scores", "checkpoints"}
+)
 
 
 class Store:

@@ -83,6 +83,16 @@ COMMENT ON COLUMN hypotheses.description IS 'One line.';
 COMMENT ON COLUMN hypotheses.expression IS 'The SQL expression; NULL for a Python function.';
 COMMENT ON COLUMN hypotheses.registered IS 'When (UTC).';
 
+CREATE TABLE IF NOT EXISTS selections (
+    selection VARCHAR NOT NULL,
+    record BIGINT NOT NULL,
+    groups VARCHAR[] NOT NULL
+);
+COMMENT ON TABLE selections IS 'Records of runs that were chosen by more than a condition on the dataset''s own columns, such as a join.';
+COMMENT ON COLUMN selections.selection IS 'A digest of the content; the specs of runs name it.';
+COMMENT ON COLUMN selections.record IS 'The number of the record in the run''s dataset.';
+COMMENT ON COLUMN selections.groups IS 'The values of the columns of records that the run groups by, in that order.';
+
 CREATE TABLE IF NOT EXISTS runs (
     run BIGINT NOT NULL,
     started TIMESTAMP NOT NULL,
@@ -103,15 +113,33 @@ COMMENT ON COLUMN runs.run IS 'Its number.';
 COMMENT ON COLUMN runs.started IS 'When it began (UTC).';
 COMMENT ON COLUMN runs.finished IS 'When it ended (UTC).';
 COMMENT ON COLUMN runs.status IS 'running, done, interrupted (by Ctrl-C or a kill) or failed (by an error); the last two can be resumed.';
-COMMENT ON COLUMN runs.spec IS 'What was asked for, with the fingerprints of the model, the dataset and the hypotheses.';
+COMMENT ON COLUMN runs.spec IS 'What was asked for, with the fingerprints of the models, the dataset and the hypotheses.';
 COMMENT ON COLUMN runs.records_seen IS 'The records that the scores rest on.';
-COMMENT ON COLUMN runs.symbols_seen IS 'The symbols that the scores rest on.';
+COMMENT ON COLUMN runs.symbols_seen IS 'The symbols that the scores rest on, those of all models together.';
 COMMENT ON COLUMN runs.stopped_because IS 'Why it ended.';
 COMMENT ON COLUMN runs.seed IS 'The seed of the order of the records.';
 COMMENT ON COLUMN runs.versions IS 'The versions of Python, DeepBase, torch, transformers and DuckDB.';
 COMMENT ON COLUMN runs.seconds IS 'Wall time, over all resumptions.';
-COMMENT ON COLUMN runs.counts IS 'What was cut, empty or not aligned.';
+COMMENT ON COLUMN runs.counts IS 'What was cut, empty or not aligned, of all models together.';
 COMMENT ON COLUMN runs.process IS 'The process that runs it: host, process id and its start.';
+
+CREATE TABLE IF NOT EXISTS run_hypotheses (
+    run BIGINT NOT NULL,
+    hypothesis VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    description VARCHAR NOT NULL,
+    expression VARCHAR
+);
+COMMENT ON TABLE run_hypotheses IS 'The hypotheses that each run scores, as they were when it began.';
+COMMENT ON COLUMN run_hypotheses.run IS 'The run.';
+COMMENT ON COLUMN run_hypotheses.hypothesis IS 'The name that its scores have.';
+COMMENT ON COLUMN run_hypotheses.kind IS 'boolean or number.';
+COMMENT ON COLUMN run_hypotheses.source IS 'file.py:name, python for a function that was handed over, column for what a column of the dataset says, or sql.';
+COMMENT ON COLUMN run_hypotheses.fingerprint IS 'A digest of its definition.';
+COMMENT ON COLUMN run_hypotheses.description IS 'One line.';
+COMMENT ON COLUMN run_hypotheses.expression IS 'SQL over the columns of symbols; NULL for a Python function.';
 
 CREATE TABLE IF NOT EXISTS scores (
     run BIGINT NOT NULL,
@@ -131,21 +159,21 @@ CREATE TABLE IF NOT EXISTS scores (
     records BIGINT NOT NULL,
     note VARCHAR
 );
-COMMENT ON TABLE scores IS 'One row per run, unit, hypothesis and measure.';
+COMMENT ON TABLE scores IS 'One row per run, unit, hypothesis, measure and slice.';
 COMMENT ON COLUMN scores.run IS 'The run that it is from.';
 COMMENT ON COLUMN scores.model IS 'The model.';
 COMMENT ON COLUMN scores.layer IS 'The torch module path.';
 COMMENT ON COLUMN scores.unit IS 'The unit within the layer.';
 COMMENT ON COLUMN scores.hypothesis IS 'The hypothesis.';
-COMMENT ON COLUMN scores.measure IS 'The measure.';
-COMMENT ON COLUMN scores.slice IS 'The values of GROUP BY; NULL without.';
+COMMENT ON COLUMN scores.measure IS 'The measure, with the options that are not its defaults.';
+COMMENT ON COLUMN scores.slice IS 'The values of GROUP BY: of one column the value, with NULL for NULL, of several a JSON object; NULL without.';
 COMMENT ON COLUMN scores.unit_score IS 'How well the unit follows the hypothesis; NULL where the note says why.';
 COMMENT ON COLUMN scores.group_score IS 'How well the units of a probe follow it together; NULL for a unit measure.';
 COMMENT ON COLUMN scores.low IS 'The lower end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.high IS 'The upper end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.p_value IS 'Of no affinity; NULL where none is computed.';
 COMMENT ON COLUMN scores.q_value IS 'The p-value corrected for the whole run; NULL where none is computed.';
-COMMENT ON COLUMN scores.symbols IS 'The symbols at which the hypothesis had a value.';
+COMMENT ON COLUMN scores.symbols IS 'The symbols of the slice at which the hypothesis had a value.';
 COMMENT ON COLUMN scores.records IS 'The records that these symbols are from.';
 COMMENT ON COLUMN scores.note IS 'Why there is no score.';
 

@@ -6,7 +6,9 @@ contributes all its tokens, each later one those at its end that no earlier one 
 every later token has at least half a window in front of it.
 
 Records are sorted by length, so that batches need little padding, and a batch holds whole records: all windows of one,
-all tokens of one. A single record may therefore exceed the limits of a batch; that is the memory of a forward.
+all tokens of one. A single record may therefore exceed the limits of a batch; that is the memory of a forward. Where
+records are grouped into slices, those of one slice stand together within their batch: batches of one slice each would
+need a third more padding with eight slices, and would be tiny with hundreds.
 
 All positions are computed for the whole block at once; only records and batches are looped over, never tokens.
 """
@@ -14,11 +16,12 @@ All positions are computed for the whole block at once; only records and batches
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepbase.blocks import Batch, Bools, Encodings, InputFormat, Ints
+from deepbase.blocks import Batch, Bools, Encodings, InputFormat, Ints, SliceRows
 from deepbase.errors import ModelError
 
 
@@ -157,6 +160,27 @@ def _windows(content: int, room: int) -> list[tuple[int, int]]:
     return found
 
 
+def by_slice(sequences: Sequences, groups: Sequence[tuple[int, int]], slices: Ints) -> Sequences:
+    """The same sequences, in each batch slice after slice.
+
+    Args:
+        sequences: of the block.
+        groups: the sequences of each batch, as ranges.
+        slices: int64[record], the slice of each record.
+    """
+    batch = np.repeat(np.arange(len(groups)), [end - begin for begin, end in groups])
+    order = np.lexsort((slices[sequences.record], batch))
+    first = np.cumsum(sequences.length) - sequences.length
+    cells = ranges(first[order], sequences.length[order])
+    return replace(
+        sequences,
+        token=sequences.token[cells],
+        taken=sequences.taken[cells],
+        length=sequences.length[order],
+        record=sequences.record[order],
+    )
+
+
 def batches(
     sequences: Sequences,
     tokens: Tokens,
@@ -164,8 +188,8 @@ def batches(
     rows: Ints,
     form: InputFormat,
     *,
-    batch_size: int,
-    batch_tokens: int,
+    groups: Sequence[tuple[int, int]],
+    slices: Ints,
 ) -> list[Batch]:
     """Pad sequences together; a batch in which no token is part of a symbol is left out.
 
@@ -175,13 +199,14 @@ def batches(
         cells: int64[part], the cells that are part of symbols, by ascending row.
         rows: int64[part], the row of the block's symbols that each of them is part of, ascending.
         form: how the model wants to be fed.
-        batch_size: the most records of a batch.
-        batch_tokens: the most tokens of a batch with more than one record, padding included.
+        groups: the sequences of each batch, as ranges.
+        slices: int64[record], the slice of each record.
     """
     first_cell = np.concatenate([[0], np.cumsum(sequences.length)])
+    slice_of = slices[np.repeat(sequences.record, sequences.length)[cells]]
     found: list[Batch] = []
     done = 0
-    for begin, end in _groups(sequences, form, batch_size, batch_tokens):
+    for begin, end in groups:
         length = sequences.length[begin:end]
         width = int(length.max())
         indent = width - length if form.padding == "left" else np.zeros_like(length)
@@ -201,14 +226,32 @@ def batches(
                     symbol=rows[done:upto] - first,
                     first=first,
                     symbols=int(rows[upto - 1]) - first + 1,
+                    slices=_slices(slice_of[done:upto], rows[done:upto]),
                 )
             )
         done = upto
     return found
 
 
-def _groups(sequences: Sequences, form: InputFormat, batch_size: int, batch_tokens: int) -> list[tuple[int, int]]:
-    """The sequences that run together, as ranges; they are in ascending order of length."""
+def _slices(slices: Ints, rows: Ints) -> tuple[SliceRows, ...]:
+    """The rows of each slice of a batch, given the slice and the row of each of its parts, slice after slice."""
+    starts = np.flatnonzero(np.diff(slices, prepend=-1))
+    ends = [*starts[1:].tolist(), len(slices)]
+    return tuple(
+        SliceRows(int(slices[a]), int(rows[a]), int(rows[b - 1] - rows[a]) + 1)
+        for a, b in zip(starts.tolist(), ends, strict=True)
+    )
+
+
+def groups(sequences: Sequences, form: InputFormat, batch_size: int, batch_tokens: int) -> list[tuple[int, int]]:
+    """The sequences that run together, as ranges; they are in ascending order of length.
+
+    Args:
+        sequences: of the block.
+        form: how the model wants to be fed.
+        batch_size: the most records of a batch.
+        batch_tokens: the most tokens of a batch with more than one record, padding included.
+    """
     found = []
     begin = records = 0
     bounds = np.flatnonzero(np.diff(sequences.record, prepend=-1, append=-1)).tolist()

@@ -8,8 +8,10 @@ walked until it lands inside the range (Black and Rogaway, "Ciphers with arbitra
 `i` is positions `i * span .. (i + 1) * span` of the permutation, so any block can be read at any time, which is what
 makes a run resumable. DuckDB joins the record numbers to the table; several blocks are read at once, to spare scans.
 
-A filter on records is part of that query. It widens the span of a block instead of thinning the block, so that blocks
-stay full when few records pass, as far as `READ_PLACES` goes.
+A filter on records is part of that query, and so is a stored selection of them. They widen the span of a block instead
+of thinning the block, so that blocks stay full when few records pass, as far as `READ_PLACES` goes.
+
+The values by which records are grouped come along as text, one column each (`group_columns`).
 
 Cost: each read scans the columns it needs once. Memory: the blocks that are read ahead, at most about `READ_CHARACTERS`
 characters of text and their annotations, and `READ_PLACES` numbers of records.
@@ -27,14 +29,17 @@ import pyarrow as pa
 
 from deepbase.blocks import Ints
 from deepbase.errors import DatasetError
+from deepbase.inputs.files import identifier, quoted
 
 BLOCK_RECORDS = 1024
 BLOCK_CHARACTERS = 131_072
 BLOCK_LABELS = 2**25
 READ_CHARACTERS = 2**22
 READ_PLACES = 2**19
+MOST_GROUPS = 1_000
 ROUNDS = 6
 PLACE, DRAWN = "deepbase_place", "deepbase_drawn"
+SELECTED, GROUPS = "deepbase_selected", "deepbase_groups"
 ALWAYS = ("record", "text", "word", "word_start", "word_end")
 
 
@@ -43,9 +48,10 @@ class Records:
     """The records of a dataset that a run reads, and how they fall into blocks.
 
     Attributes:
-        table: the qualified name of the table.
+        source: SQL for the records, which are called `inputs`; with a stored selection, for those alone.
         columns: the columns that are read.
-        where: an SQL predicate over its columns; empty for all.
+        groups: SQL for the values by which records are grouped.
+        where: an SQL predicate over the columns of `inputs`; empty for all.
         total: how many records the table has.
         matching: how many of them pass the filter.
         limit: how many are read at most.
@@ -54,8 +60,9 @@ class Records:
         seed: of the random order.
     """
 
-    table: str
+    source: str
     columns: tuple[str, ...]
+    groups: tuple[str, ...]
     where: str
     total: int
     matching: int
@@ -68,6 +75,11 @@ class Records:
     def blocks(self) -> int:
         """How many blocks there are."""
         return -(-self.total // self.span)
+
+    @property
+    def group_columns(self) -> tuple[str, ...]:
+        """The columns of what is read that hold the values of `groups`."""
+        return tuple(f"deepbase_group_{i}" for i in range(len(self.groups)))
 
     @property
     def expected(self) -> int:
@@ -84,12 +96,12 @@ class Records:
         places = np.arange(blocks.start * self.span, min(blocks.stop * self.span, self.total), dtype=np.int64)
         order = pa.table({PLACE: places, DRAWN: permuted(places, self.total, self.seed)})
         connection.register("block_order", order)
-        columns = ", ".join(f't."{c.replace(chr(34), chr(34) * 2)}"' for c in self.columns)
-        condition = f"WHERE ({self.where}\n)" if self.where else ""
+        columns = [f"inputs.{identifier(c)}" for c in self.columns]
+        columns += [f"{group} AS {name}" for group, name in zip(self.groups, self.group_columns, strict=True)]
         try:
             table = connection.sql(
-                f"SELECT {PLACE}, {columns} FROM block_order JOIN {self.table} t ON t.record = {DRAWN} "
-                f"{condition} ORDER BY {PLACE}"
+                f"SELECT {PLACE}, {', '.join(columns)} FROM block_order JOIN {self.source} "
+                f"ON inputs.record = {DRAWN} {_condition(self.where)} ORDER BY {PLACE}"
             ).to_arrow_table()
         finally:
             connection.unregister("block_order")
@@ -103,8 +115,11 @@ def records(
     connection: duckdb.DuckDBPyConnection,
     table: str,
     *,
+    dataset: str = "",
     columns: Sequence[str] = (),
+    group_by: Sequence[str] = (),
     where: str = "",
+    selection: str = "",
     limit: int | None = None,
     seed: int = 0,
     hypotheses: int = 1,
@@ -114,34 +129,34 @@ def records(
     Args:
         connection: to count with.
         table: the qualified name of the table.
+        dataset: the name of the dataset, which is the value of the column `dataset`.
         columns: what is read beside the text and the words.
-        where: an SQL predicate over its columns.
+        group_by: the columns by which records are grouped; with a selection, what its `groups` hold.
+        where: an SQL predicate over the columns of the table, which is called `inputs`.
+        selection: the id of the stored records that alone are read; empty for all.
         limit: how many records to read at most.
         seed: of the random order.
         hypotheses: how many there are; more of them make smaller blocks.
 
     Raises:
-        DatasetError: if the predicate does not bind, or no record passes.
+        DatasetError: if the predicate does not bind, no record passes, or there are too many groups.
     """
     own = [r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall()]
     total, characters = connection.execute(f"SELECT count(*), avg(length(text)) FROM {table}").fetchall()[0]
+    source = _source(table, dataset, selection)
+    groups = [f"{GROUPS}[{i + 1}]" if selection else f"inputs.{identifier(g)}::VARCHAR" for i, g in enumerate(group_by)]
     matching = total
-    if where:
-        try:
-            matching = connection.execute(f"SELECT count(*) FROM {table} t WHERE ({where}\n)").fetchall()[0][0]
-        except duckdb.Error as error:
-            raise DatasetError(
-                f"cannot filter records by {where!r}: {str(error).splitlines()[0]}",
-                f"The columns are: {', '.join(own)}.",
-            ) from error
-        if not matching:
-            raise DatasetError(f"no record passes the filter {where!r}", "Widen it.")
+    if where or selection:
+        matching = _matching(connection, source, where, own)
+    if groups:
+        _check_groups(connection, f"{source} {_condition(where)}", groups, group_by)
     mean = max(float(characters or 0), 1.0)
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
     span = min(max(size * total // matching, 1), total, READ_PLACES)
     return Records(
-        table=table,
+        source=source,
         columns=tuple(c for c in own if c in ALWAYS or c in columns),
+        groups=tuple(groups),
         where=where,
         total=total,
         matching=matching,
@@ -150,6 +165,48 @@ def records(
         ahead=int(max(min(READ_CHARACTERS / (size * mean), READ_PLACES / span), 1)),
         seed=seed,
     )
+
+
+def _condition(where: str) -> str:
+    return f"WHERE ({where}\n)" if where else ""
+
+
+def _source(table: str, dataset: str, selection: str) -> str:
+    """The records of a dataset with its name, and if there is a selection those in it, with their groups."""
+    named = f"SELECT *, {quoted(dataset)} AS dataset FROM {table}"
+    if not selection:
+        return f"({named}) AS inputs"
+    chosen = f"SELECT record AS {SELECTED}, groups AS {GROUPS} FROM selections WHERE selection = {quoted(selection)}"
+    return f"(SELECT * FROM ({named}) JOIN ({chosen}) ON record = {SELECTED}) AS inputs"
+
+
+def _matching(connection: duckdb.DuckDBPyConnection, source: str, where: str, own: Sequence[str]) -> int:
+    """How many records pass."""
+    try:
+        found = int(connection.execute(f"SELECT count(*) FROM {source} {_condition(where)}").fetchall()[0][0])
+    except duckdb.Error as error:
+        raise DatasetError(
+            f"cannot filter records by {where!r}: {str(error).splitlines()[0]}",
+            f"The columns are: {', '.join(own)}.",
+        ) from error
+    if not found:
+        if not where:
+            raise DatasetError("the selection holds no record of the dataset", "Widen it, or select again.")
+        raise DatasetError(f"no record passes the filter {where!r}", "Widen it.")
+    return found
+
+
+def _check_groups(
+    connection: duckdb.DuckDBPyConnection, source: str, groups: Sequence[str], group_by: Sequence[str]
+) -> None:
+    """Refuse more groups than states would fit into memory."""
+    query = f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(groups)} FROM {source})"
+    found = connection.execute(query).fetchall()[0][0]
+    if found > MOST_GROUPS:
+        raise DatasetError(
+            f"grouping records by {', '.join(group_by)} makes {found:,} groups, and each has states of its own",
+            f"Group by something that has at most {MOST_GROUPS:,} values.",
+        )
 
 
 def permuted(places: Ints, size: int, seed: int) -> Ints:

@@ -80,6 +80,7 @@ def make_block(
     input_format: InputFormat,
     columns: Sequence[Column],
     *,
+    slices: Ints | None = None,
     level: Level = "token",
     batch_size: int = 32,
     batch_tokens: int = 4096,
@@ -93,6 +94,7 @@ def make_block(
         encodings: of their texts, in the same order.
         input_format: how the model wants to be fed.
         columns: the dataset's columns that go along; others are not looked at.
+        slices: int64[record], the slice of each record; None where all are of one.
         level: what the symbols are. A word's or a record's tokens are all part of its one symbol; what is said of
             characters or tokens is then taken at the word's first token.
         batch_size: the most records of a batch.
@@ -108,6 +110,11 @@ def make_block(
     given = _words(records, characters)
     word = _word_of_token(tokens, characters, given)
     laid = sequences.lay_out(tokens, input_format.context, window=window)
+    groups = sequences.groups(laid, input_format, batch_size, batch_tokens)
+    if slices is None:
+        slices = np.zeros(records.num_rows, dtype=np.int64)
+    else:
+        laid = sequences.by_slice(laid, groups, slices)
     cells, rows = _rows(laid, word, level)
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     token = laid.token[cells[first]]
@@ -116,9 +123,7 @@ def make_block(
     return Block(
         index=index,
         symbols=_table(records, columns, tokens=tokens, characters=characters, given=given, place=place),
-        batches=sequences.batches(
-            laid, tokens, cells, rows, input_format, batch_size=batch_size, batch_tokens=batch_tokens
-        ),
+        batches=sequences.batches(laid, tokens, cells, rows, input_format, groups=groups, slices=slices),
         records=records.num_rows,
         counts=counts,
     )

@@ -308,6 +308,7 @@ def check_batch(batch: Batch, batch_size: int, padding: Padding) -> None:
     context=st.one_of(st.none(), st.integers(4, 20)),
     window=st.booleans(),
     limits=st.tuples(st.integers(1, 4), st.sampled_from([1, 12, 40, 8192])),
+    groups=st.sampled_from([1, 2, 3]),
 )
 def test_any_block_has_every_symbol_once(
     *,
@@ -317,8 +318,10 @@ def test_any_block_has_every_symbol_once(
     context: int | None,
     window: bool,
     limits: tuple[int, int],
+    groups: int,
 ) -> None:
     texts, encodings = made
+    slices = np.arange(len(texts)) * 7 % groups
     batch_size, batch_tokens = limits
     form = InputFormat(context, padding, -7)
     found = make_block(
@@ -327,6 +330,7 @@ def test_any_block_has_every_symbol_once(
         encodings,
         form,
         [],
+        slices=None if groups == 1 else slices,
         level=level,
         window=window,
         batch_size=batch_size,
@@ -357,6 +361,11 @@ def test_any_block_has_every_symbol_once(
         assert batch.first == done
         done += batch.symbols
         inside = {record for record, _ in order[batch.first : done]}
+        of_rows = [slices[record] for record, _ in order[batch.first : done]]
+        assert of_rows == [number for number, _, symbols in batch.slices for _ in range(symbols)]
+        assert [first for _, first, _ in batch.slices] == [
+            batch.first + of_rows.index(number) for number, _, _ in batch.slices
+        ], "each slice stands together"
         assert len(inside) <= batch_size
         assert len(inside) == 1 or batch.ids.size <= batch_tokens
         assert context is None or batch.ids.shape[1] <= context

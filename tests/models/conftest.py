@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from deepbase.blocks import Batch
+from deepbase.blocks import Batch, SliceRows
 from deepbase.models import inspectable, load
 
 WORDS = [
@@ -141,7 +141,7 @@ def batch():
         take = np.flatnonzero(mask)
         for array in (ids, mask, take):
             array.setflags(write=False)
-        return Batch(ids, mask, take, np.arange(len(take)), 0, len(take))
+        return Batch(ids, mask, take, np.arange(len(take)), 0, len(take), (SliceRows(0, 0, len(take)),))
 
     return make
 
