@@ -46,7 +46,7 @@ def main() -> None:
     """
 
 
-@main.command(short_help="Score every unit of a model against hypotheses.")
+@main.command(short_help="Score units of models against hypotheses.")
 @click.argument("model", required=False)
 @click.argument("dataset", required=False)
 @click.option(
@@ -65,9 +65,13 @@ def main() -> None:
     default=["pearson"],
     show_default=True,
     metavar="MEASURE",
-    help="A statistic of affinity, such as pearson, mean_difference or cohens_d. Repeat it for more.",
+    help="A statistic of affinity, such as pearson or 'cohens_d(unbiased := true)'. Repeat it for more.",
 )
 @click.option("--layers", multiple=True, metavar="GLOB", help="Module paths  [default: block outputs, MLP neurons].")
+@click.option("--unit", "units", multiple=True, type=click.IntRange(0), metavar="N",
+              help="A unit to score, in every layer  [default: all]. Repeat it for more.")  # fmt: skip
+@click.option("--group-by", multiple=True, metavar="COLUMN",
+              help="Scores for each value of a column of the records or models. Repeat it for more.")  # fmt: skip
 @click.option("--at", type=click.Choice(["token", "word", "record"]), default="token", show_default=True,
               help="What a symbol is.")  # fmt: skip
 @click.option("--behavior", type=click.Choice(["value", "abs", "derivative"]), default="value", show_default=True,
@@ -75,6 +79,10 @@ def main() -> None:
 @click.option("--where", metavar="SQL", help="Which records to read: a condition on the dataset's columns.")
 @click.option("--records", type=click.IntRange(1), metavar="N", help="How many records to read at most, at random.")
 @click.option("--exact", is_flag=True, help="Read every record that is asked for (always the case so far).")
+@click.option("--error", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
+              metavar="WIDTH", help="Half the width that an interval may have; reading all meets each.")  # fmt: skip
+@click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True), default=0.95, show_default=True,
+              metavar="SHARE", help="Of these intervals.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Read long records in overlapping windows instead of cutting them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Of the random order of the records.")  # fmt: skip
@@ -101,17 +109,20 @@ def inspect(
     checkpoint: float,
     tokenizer: str | None,
     exact: bool,
+    units: tuple[int, ...],
     **request: Any,
 ) -> None:
-    """Score every unit of MODEL against hypotheses over DATASET.
+    """Score the units of MODEL against hypotheses over DATASET.
 
-    MODEL is a registered name, a Hugging Face directory or hub id, or file.py:name. DATASET is a registered name, a
-    .txt .csv .tsv .jsonl .parquet or .conllu file, or a DuckDB query. What is not registered yet is registered.
+    MODEL is a registered name, a glob over registered names, a Hugging Face directory or hub id, or file.py:name.
+    DATASET is a registered name, a .txt .csv .tsv .jsonl .parquet or .conllu file, or a DuckDB query. What is not
+    registered yet is registered.
 
     \b
     deepbase inspect path/to/model reviews.csv -H is_negation -H label
     deepbase inspect minilm ewt -H 'upos=*' -m cohens_d --layers 'encoder.layer.3*' --at word
     deepbase inspect minilm ewt -H 'length(word) > 6' -H mine.py --out scores.parquet
+    deepbase inspect 'step-*' ewt -H 'upos=*' --group-by epoch --group-by genre
     """
     from deepbase.inspection import check_output
     from deepbase.report.terminal import progress_bar, show_scores
@@ -123,7 +134,9 @@ def inspect(
         if resume is not None:
             found = database.inspect(resume=resume, checkpoint=checkpoint, progress=progress)
         else:
-            found = database.inspect(**request, tokenize=tokenizer, checkpoint=checkpoint, progress=progress)
+            found = database.inspect(
+                **request, units=units or None, tokenize=tokenizer, checkpoint=checkpoint, progress=progress
+            )
     if out is not None:
         found.write(out)
     show_scores(found, form, top)
@@ -218,7 +231,8 @@ hypotheses = _group(
 runs = _group(
     "runs",
     "run",
-    "run, date_trunc('second', started) AS started, status, spec->>'model' AS model, spec->>'dataset' AS dataset, "
+    "run, date_trunc('second', started) AS started, status, "
+    "array_to_string((spec->'models')::VARCHAR[], ', ') AS models, spec->>'dataset' AS dataset, "
     "records_seen, symbols_seen, round(seconds, 1) AS seconds, stopped_because",
     "No runs yet: deepbase inspect MODEL DATASET -H HYPOTHESIS",
 )

@@ -240,11 +240,15 @@ class Database:
         measures: str | Sequence[str] = ("pearson",),
         *,
         layers: str | Sequence[str] = (),
+        units: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+        group_by: str | Sequence[str] = (),
         at: Level = "token",
         behavior: Behavior = "value",
         where: str | None = None,
         records: int | None = None,
         exact: bool = True,
+        error: float = 0.01,
+        confidence: float = 0.95,
         window: bool = False,
         seed: int = 0,
         batch_size: int = 32,
@@ -258,19 +262,25 @@ class Database:
         checkpoint: float = CHECKPOINT,
         progress: Callable[[Progress], None] | None = None,
     ) -> Inspection:
-        """Score every unit against every hypothesis, in one pass over the records.
+        """Score units against hypotheses, in one pass over the records.
 
         Args:
-            model: a registered name, or anything that `register_model` takes.
+            model: a registered name, a glob over registered names, anything that `register_model` takes, or a list of
+                these; all models read the same records.
             dataset: a registered name, or anything that `register_dataset` takes.
             hypotheses: registered names, globs, columns, `column=value`, SQL, Python files or functions.
-            measures: names of measures.
+            measures: names of measures, or calls such as `cohens_d(unbiased := true)`.
             layers: globs over module paths; without, block outputs and MLP neurons.
+            units: the units to score: numbers that hold for every layer, or numbers by layer (or glob); all without.
+            group_by: columns of the dataset with one value a record, or of `models`, `layers` or `hypotheses`; each
+                group of their values gets scores of its own, whose `slice` tells the values.
             at: what a symbol is: `token`, `word` or `record`.
             behavior: what of a unit is compared: `value`, `abs` or `derivative`.
-            where: an SQL predicate over the columns of the dataset.
+            where: an SQL predicate over the columns of the dataset, as `genre` or `inputs.genre`.
             records: how many records to read at most; they are a random sample.
             exact: read every record that is asked for. It is the only way there is, so it has to be True.
+            error: the half width that the interval of an answer may have at most; reading every record meets each.
+            confidence: of these intervals.
             window: read records that exceed the model's context in overlapping windows instead of cutting them.
             seed: of the random order of the records.
             batch_size: how many sequences go through the model together.
@@ -299,12 +309,14 @@ class Database:
             raise QueryError("an inspection needs a model and a dataset", "Name both, or a run to resume.")
         if not exact:
             raise QueryError("a run cannot stop early: it reads every record", "Leave exact out, or limit records.")
+        models = list(model) if isinstance(model, list | tuple) else [model]
         spec = InspectSpec(
-            model="",
+            models=tuple(map(str, range(len(models)))),  # the names are yet to be found
             dataset="",
             hypotheses=(),
             measures=_several(measures),
             layers=_several(layers),
+            group_by=_several(group_by),
             at=at,
             behavior=behavior,
             where=where or "",
@@ -313,10 +325,20 @@ class Database:
             seed=seed,
             batch_size=batch_size,
             device=device,
+            error=error,
+            confidence=confidence,
         )
         options = _loading(tokenize, padding, allow_pickle, trust_remote_code)
         begun = self._runs.begin(
-            spec, model, dataset, hypotheses, text=text, options=options, checkpoint=checkpoint, observe=observe
+            spec,
+            models,
+            dataset,
+            hypotheses,
+            units=units,
+            text=text,
+            options=options,
+            checkpoint=checkpoint,
+            observe=observe,
         )
         return Inspection(self, begun)
 

@@ -6,6 +6,7 @@ and only if what is loaded is what was registered: the fingerprints must agree.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import threading
 from collections.abc import Mapping
@@ -95,6 +96,21 @@ class Models:
                 "Register it again with --replace (replace=True), or put the old one back.",
             )
         return model
+
+    def find_all(self, source: Any, options: Mapping[str, Any]) -> list[tuple[str, bool]]:
+        """The models that a user means: those that a glob matches, or one; see `find`.
+
+        Raises:
+            ModelError: if a glob matches nothing.
+        """
+        if not isinstance(source, str) or not any(c in source for c in "*?[") or Path(source).expanduser().exists():
+            return [self.find(source, options)]
+        with self.store.session() as cursor:
+            names = catalog.names(cursor, "model")
+        found = fnmatch.filter(names, source)
+        if not found:
+            raise ModelError(f"no registered model matches '{source}'", nearest(source, names))
+        return [self.find(name, options) for name in found]
 
     def find(self, source: Any, options: Mapping[str, Any]) -> tuple[str, bool]:
         """The name of a model that a user named or handed over; registers it if need be.

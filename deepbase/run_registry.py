@@ -8,26 +8,25 @@ The file is free for other processes all the while: models are loaded, and hypot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from deepbase import catalog, runs
+from deepbase import catalog, runs, selections
 from deepbase.catalog import HypothesisRow, Noun
 from deepbase.dataset_registry import Datasets
 from deepbase.errors import DeepBaseError, InspectionError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.labels.evaluate import register_functions
 from deepbase.model_registry import Models
-from deepbase.query.base import InspectSpec
+from deepbase.query.base import InspectSpec, Ranges
+from deepbase.query.layers import choose_units
 from deepbase.store import Store
 
 if TYPE_CHECKING:
     from deepbase.engine.base import Job, Progress
-
-FINGERPRINTS = ("model", "dataset", "hypotheses")
 
 Observe = Callable[["Progress"], None]
 
@@ -53,10 +52,11 @@ class Runs:
     def begin(
         self,
         spec: InspectSpec,
-        model: Any,
+        models: Sequence[Any],
         dataset: Any,
         hypotheses: Any,
         *,
+        units: Any = None,
         text: str | None,
         options: Mapping[str, Any],
         checkpoint: float,
@@ -65,8 +65,9 @@ class Runs:
         """Run a request to its end.
 
         Args:
-            spec: the request, without the names of the model, the dataset and the hypotheses.
-            model, dataset, hypotheses: as in `Database.inspect`.
+            spec: the request; the names of its models, dataset and hypotheses are those that these turn out to have.
+            models: registered names, globs over them, or anything that `Database.inspect` takes as a model.
+            dataset, hypotheses, units: as in `Database.inspect`.
             text: the column of texts of a dataset that is not registered.
             options: for loading a model that is not registered.
             checkpoint: the least number of seconds between two checkpoints.
@@ -81,20 +82,32 @@ class Runs:
                 names, added.hypotheses = self.hypotheses.adopt(hypotheses)
                 dataset_name, new = self.datasets.find(dataset, text=text)
                 added.names += [("dataset", dataset_name)] if new else []
-                model_name, new = self.models.find(model, options)
-                added.names += [("model", model_name)] if new else []
-                spec = replace(spec, model=model_name, dataset=dataset_name, hypotheses=tuple(names))
-                job, facts = self._bind(spec, workspace)
+                found: list[str] = []
+                for model in models:
+                    for name, new in self.models.find_all(model, options):
+                        added.names += [("model", name)] if new else []
+                        found.append(name)
+                found = list(dict.fromkeys(found))
+                spec = replace(spec, models=tuple(found), dataset=dataset_name, hypotheses=tuple(names))
+                if units is not None:
+                    chosen = {name: self._units(name, spec.layers, units) for name in found}
+                    spec = replace(spec, units=chosen, layers=())
+                job, facts = self.bind(spec, workspace)
                 with self.store.transaction() as cursor:
-                    added.run = runs.start(cursor, {**spec.as_json(), "fingerprints": facts}, spec.seed)
+                    rows = self.hypotheses.rows_of(job.labels.labels)
+                    added.run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, spec.seed, rows)
                 self._drive(job, added.run, None, facts, checkpoint=checkpoint, observe=observe)
         except BaseException as error:
             try:
-                self._forget(added)
+                self._forget(added, spec)
             except DeepBaseError as second:
                 error.add_note(f"What the request had registered is still there: {second}")
             raise
         return added.run
+
+    def _units(self, name: str, layers: Sequence[str], units: Any) -> Mapping[str, Ranges]:
+        _, model = self.models.get(name)
+        return choose_units(layers, units, model.layers, model.refused, name)
 
     def resume(self, run: int, *, checkpoint: float, observe: Observe) -> None:
         """Go on with a run that was interrupted or failed, to its end.
@@ -107,33 +120,37 @@ class Runs:
             runs.check_resumable(cursor, run)
             row = runs.read(cursor, run)
         with self.store.released(), duckdb.connect() as workspace:
-            job, facts = self._bind(InspectSpec.from_json(row["spec"]), workspace)
-            for what in FINGERPRINTS:
-                if facts[what] != row["spec"]["fingerprints"][what]:
-                    raise InspectionError(
-                        f"run {run} cannot be resumed: its {what} changed since it began", "Start a new run."
-                    )
+            job, facts = self.bind(InspectSpec.from_json(row["spec"]), workspace)
+            if changed := _changed(row["spec"]["fingerprints"], facts):
+                raise InspectionError(
+                    f"run {run} cannot be resumed: its {changed} changed since it began", "Start a new run."
+                )
             with self.store.transaction() as cursor:
                 saved = runs.restart(cursor, run)
             self._drive(job, run, saved, facts, checkpoint=checkpoint, observe=observe)
 
-    def _bind(self, spec: InspectSpec, workspace: duckdb.DuckDBPyConnection) -> tuple[Job, dict[str, Any]]:
-        """A job, and the fingerprints of all that goes into it.
+    def bind(self, spec: InspectSpec, workspace: duckdb.DuckDBPyConnection) -> tuple[Job, dict[str, Any]]:
+        """A job, and the fingerprints of all that goes into it: every mistake in a request is found here.
 
         Args:
-            spec: the request.
+            spec: the request, whose models and dataset are registered.
             workspace: an instance of the run's own, so that nothing can take the place of its functions.
-        """
-        from deepbase.engine.binding import bind_job
 
-        row, model = self.models.get(spec.model)
+        Raises:
+            DeepBaseError: whatever the request names that is not there.
+        """
+        from deepbase.engine.binding import Named, bind_job
+
+        loaded = {name: self.models.get(name) for name in spec.models}
         with self.store.session() as cursor:
+            models = [Named(n, model, catalog.model_texts(cursor, n)) for n, (_, model) in loaded.items()]
             dataset = catalog.dataset(cursor, spec.dataset)
             known = self.hypotheses.load(spec.hypotheses)
             register_functions(workspace, [h.function for h in known.values() if h.function])
-            job = bind_job(spec, model, dataset, known, connection=cursor, workspace=workspace)
+            job = bind_job(spec, models, dataset, known, connection=cursor, workspace=workspace)
         labels = {x.name: x.fingerprint for x in job.labels.labels}
-        return job, {"model": row.fingerprint, "dataset": dataset.fingerprint, "hypotheses": labels}
+        fingerprints = {name: row.fingerprint for name, (row, _) in loaded.items()}
+        return job, {"models": fingerprints, "dataset": dataset.fingerprint, "hypotheses": labels}
 
     def _drive(
         self,
@@ -162,9 +179,9 @@ class Runs:
             observe=observe,
         )
 
-    def _forget(self, added: _Added) -> None:
+    def _forget(self, added: _Added, spec: InspectSpec) -> None:
         """Leave the database as it was before a request, unless its run has something to keep."""
-        if not (added.names or added.hypotheses or added.run):
+        if not (added.names or added.hypotheses or added.run or spec.selection):
             return
         with self.store.transaction() as cursor:
             if str(added.run) in catalog.names(cursor, "run"):
@@ -175,3 +192,12 @@ class Runs:
             for noun, name in added.names:
                 catalog.remove(cursor, noun, name)
             self.hypotheses.restore(cursor, added.hypotheses)
+            selections.remove_unused(cursor)
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What has another fingerprint now."""
+    for name, fingerprint in now["models"].items():
+        if before["models"].get(name) != fingerprint:
+            return f"model '{name}'"
+    return next((what for what in ("dataset", "hypotheses") if before[what] != now[what]), None)

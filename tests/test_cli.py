@@ -64,6 +64,22 @@ def test_inspect_gives_programs_all_scores(cli, study):
     assert len(json.loads(cli(*arguments, "--format", "json", "--top", 2).stdout)) == 4
 
 
+def test_models_and_slices_are_shown_where_there_are_several(cli, study, model_file):
+    cli("models", "add", "net-2", f"{model_file}:wide", "--tag", "epoch=2")
+    arguments = ("inspect", "net*", "lines", "-H", "is_vowel", "--top", 2)
+    lines = cli(*arguments).stdout.splitlines()
+    shown = ["hypothesis", "measure", "model", "layer", "unit", "unit_score", "symbols", "records"]
+    assert lines[0].split() == shown
+    assert len(lines) == 3
+    lines = cli(*arguments, "--group-by", "epoch").stdout.splitlines()
+    assert lines[0].split() == ["slice", *shown]
+    assert [line.split()[0] for line in lines[1:]] == ["2", "2", "NULL", "NULL"]
+    rows = json.loads(cli(*arguments, "--group-by", "epoch", "--format", "json").stdout)
+    assert [(r["slice"], r["model"]) for r in rows] == [("2", "net-2")] * 2 + [("NULL", "net")] * 2
+    listed = list(csv.DictReader(io.StringIO(cli("runs", "--format", "csv").stdout)))
+    assert [row["models"] for row in listed] == ["net", "net, net-2", "net, net-2", "net, net-2"]
+
+
 def test_inspect_writes_a_file_and_keeps_nothing_where_it_is_told_so(cli, model_file, text_file, tmp_path):
     done = cli("inspect", f"{model_file}:net", text_file, "-H", "is_vowel", "--db", ":memory:", "--out", "s.parquet")
     assert done.exit_code == 0, done.stderr
@@ -74,14 +90,17 @@ def test_inspect_writes_a_file_and_keeps_nothing_where_it_is_told_so(cli, model_
 def test_options_reach_the_run(cli, study):
     done = cli("inspect", "net", "lines", "-H", "is_vowel", "-m", "mean_difference", "-m", "pearson", "--layers", "mi*",
                "--at", "word", "--behavior", "abs", "--where", "length(text) > 5", "--records", 3, "--seed", 7,
-               "--batch-size", 2, "--window", "--exact", "--device", "cpu", "--checkpoint", 0)  # fmt: skip
+               "--batch-size", 2, "--window", "--exact", "--device", "cpu", "--checkpoint", 0,
+               "--unit", 1, "--unit", 0, "--group-by", "dataset",
+               "--group-by", "parameters", "--error", 0.05, "--confidence", 0.9)  # fmt: skip
     assert done.exit_code == 0, done.stderr
     spec = json.loads(cli("runs", "show", 2, "--format", "json").stdout)[0]["spec"]
     spec.pop("fingerprints")
     assert spec == {
-        "model": "net", "dataset": "lines", "hypotheses": ["is_vowel"], "measures": ["mean_difference", "pearson"],
-        "layers": ["mi*"], "at": "word", "behavior": "abs", "where": "length(text) > 5", "records": 3, "window": True,
-        "seed": 7, "batch_size": 2, "device": "cpu",
+        "models": ["net"], "dataset": "lines", "hypotheses": ["is_vowel"], "measures": ["mean_difference", "pearson"],
+        "layers": [], "units": {"net": {"mix": [[0, 2]]}}, "group_by": ["inputs.dataset", "models.parameters"],
+        "at": "word", "behavior": "abs", "where": "length(text) > 5", "selection": "", "records": 3, "window": True,
+        "seed": 7, "batch_size": 2, "device": "cpu", "error": 0.05, "confidence": 0.9, "query": "",
     }  # fmt: skip
 
 
@@ -197,7 +216,7 @@ def test_lists_and_shows(cli, study):
         ("models", "model,architecture,parameters,context,padding,source"),
         ("datasets", "dataset,records,source"),
         ("hypotheses", "hypothesis,kind,description,source"),
-        ("runs", "run,started,status,model,dataset,records_seen,symbols_seen,seconds,stopped_because"),
+        ("runs", "run,started,status,models,dataset,records_seen,symbols_seen,seconds,stopped_because"),
     ):
         assert cli(noun, "list", "--format", "csv").stdout.splitlines()[0] == columns
         assert cli(noun, "--format", "csv").stdout == cli(noun, "list", "--format", "csv").stdout
@@ -206,7 +225,7 @@ def test_lists_and_shows(cli, study):
     assert [(x["layer"], x["width"]) for x in layers] == [("embed", 4), ("mix", 3)]
     assert cli("datasets", "show", "lines").stderr.startswith("lines: 6 records from ")
     shown = cli("runs", "show", 1).stdout
-    for fact in ("status", "spec.model", "versions.torch", "counts.records_cut"):
+    for fact in ("status", "spec.models", "versions.torch", "counts.records_cut"):
         assert re.search(rf"^{fact}  ", shown, re.MULTILINE)
     assert re.search(r"^started +\d{4}-\d\d-\d\d \d\d:", shown, re.MULTILINE)
 

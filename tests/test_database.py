@@ -340,7 +340,7 @@ def test_what_is_handed_over_again_keeps_its_name_and_what_changed_gets_another(
     assert db.inspect(f"{model_file}:net", file, has_a).run["spec"]["dataset"] == "more-2"
     assert db.inspect("net", ["a", "b"], has_a).run["spec"]["dataset"] == "dataset"
     assert db.inspect("net", ["a", "b"], has_a).run["spec"]["dataset"] == "dataset"
-    assert db.inspect(f"{model_file}:net", file, has_a, padding="left").run["spec"]["model"] == "net-2"
+    assert db.inspect(f"{model_file}:net", file, has_a, padding="left").run["spec"]["models"] == ["net-2"]
 
 
 def test_options_of_what_is_registered_are_refused(db):
@@ -350,6 +350,49 @@ def test_options_of_what_is_registered_are_refused(db):
         db.inspect("net", "lines", "is_vowel", text="words")
     with pytest.raises(TypeError, match="leyers"):
         db.inspect("net", "lines", "is_vowel", leyers="x")
+
+
+def test_a_run_says_what_its_hypotheses_are(db, write):
+    file = write("own.py", """
+        import deepbase
+
+        @deepbase.hypothesis
+        def long(word: str) -> bool:
+            "A long word."
+            return len(word) > 3
+    """)  # fmt: skip
+    db.register_hypotheses("length(word) > 4", name="longer")
+    asked = ["upos=NOUN", "good", "good=true", "length(word)", "longer", str(file)]
+    found = db.inspect("net", "sentences", asked)
+    query = f"FROM run_hypotheses WHERE run = {found.run_id}"
+    rows = db.sql(f"SELECT hypothesis, kind, source, description, expression {query}").fetchall()
+    assert rows == [
+        ("upos=NOUN", "boolean", "column", "upos is NOUN", '"upos"'),
+        ("good", "boolean", "column", "the column good", '"good"'),
+        ("good=true", "boolean", "column", "good is true", "\"good\" = 'true'"),
+        ("length(word)", "number", "sql", "length(word)", "length(word)"),
+        ("longer", "boolean", "sql", "length(word) > 4", "length(word) > 4"),
+        ("long", "boolean", f"{file}:long", "A long word.", None),
+    ]
+    prints = db.sql(f"SELECT hypothesis, fingerprint {query}").fetchall()
+    assert dict(prints) == found.run["spec"]["fingerprints"]["hypotheses"]
+    library = db.inspect("net", "lines", "is_vowel").run["run"]
+    row = db.hypothesis("is_vowel")
+    assert db.sql(f"SELECT source, description FROM run_hypotheses WHERE run = {library}").fetchall() == [
+        (row.source, row.description)
+    ]
+    for run in (found.run_id, library):
+        db.remove("run", run)
+    assert db.sql("SELECT count(*) FROM run_hypotheses").fetchall() == [(0,)]
+
+
+def test_options_of_measures_are_part_of_their_names(db):
+    found = db.inspect("net", "lines", "is_vowel", ["cohens_d( unbiased:=true )", "cohens_d", "cohens_d()"])
+    assert found.run["spec"]["measures"] == ["cohens_d(unbiased := true)", "cohens_d"]
+    query = "SELECT measure, max(unit_score) FROM found GROUP BY measure"
+    scores = dict(found.scores.query("found", query).fetchall())
+    ratio = scores["cohens_d(unbiased := true)"] / scores["cohens_d"]
+    assert ratio == pytest.approx(1 - 3 / (4 * 87 - 1), abs=1e-5), "an approximation by Hedges, for 89 symbols"
 
 
 # The file without DeepBase.
@@ -364,7 +407,7 @@ def test_the_file_is_plain_and_documented(db, path):
             "SELECT schema_name, table_name, comment FROM duckdb_tables() UNION ALL "
             "SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal"
         ).fetchall()
-        assert len(relations) == 12
+        assert len(relations) == 14
         for schema, name, comment in relations:
             assert comment, f"{schema}.{name} has no comment"
             plain.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()
@@ -374,7 +417,7 @@ def test_the_file_is_plain_and_documented(db, path):
         assert bare == []
         assert plain.execute("SELECT count(*) FROM units").fetchall() == [(14,)]
         assert plain.execute("SELECT count(*) FROM inputs").fetchall() == [(9,)]
-        assert plain.execute("SELECT spec->>'model' FROM runs").fetchall() == [("net",)]
+        assert plain.execute("SELECT spec->>'$.models[0]' FROM runs").fetchall() == [("net",)]
     with duckdb.connect() as other:
         other.execute(f"ATTACH '{path}' AS study (READ_ONLY)")
         assert other.execute("SELECT count(*) FROM study.inputs").fetchall() == [(9,)]

@@ -143,8 +143,12 @@ MODELS = {
 
 REQUESTS = {
     ("-m", "pearsn"): "unknown measure 'pearsn'. Did you mean 'pearson'?",
-    ("--layers", "mx*"): "no layer matches 'mx*'. ",
-    ("--layers", "mixx"): "no layer matches 'mixx'. Did you mean 'mix'?",
+    ("--layers", "mx*"): "no layer of model 'net' matches 'mx*'. ",
+    ("--layers", "mixx"): "no layer of model 'net' matches 'mixx'. Did you mean 'mix'?",
+    ("--unit", "99"): "layer 'embed' of model 'net' has no unit 99. Its units are 0 to ",
+    ("--group-by", "moot"): "cannot group by 'moot': there is no such column. Did you mean 'mood'",
+    ("--group-by", "inputs.moods"): "cannot group by 'inputs.moods': there is no such column. Did you mean 'mood'",
+    ("-m", "cohens_d(unbiased := 1)"): "option 'unbiased' of measure 'cohens_d' cannot be 1. Give true or false.",
     ("--where", "lenght(text) > 3"): "cannot filter records by 'lenght(text) > 3'",
     ("--where", "nope = 3"): "The columns are: record, text, mood.",
     ("--where", "false"): "no record passes the filter 'false'",

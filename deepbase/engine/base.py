@@ -3,13 +3,16 @@
 The problem. Every unit of every layer is to be compared with every hypothesis over a dataset of any size, in memory
 that does not depend on that size; and a run that stops anywhere must be able to go on to the very same numbers.
 
-The idea. A run is a fold. Blocks of records come in a seeded random order; each block is turned into symbols, labels
-and a *partial state* of its own, and at its end, and only then, the partial state is merged into the run's. Between two
-blocks the `RunState` is all there is: it can be scored, written, read back, and gone on from. Whatever interrupts a
-block takes nothing but that block with it.
+The idea. A run is a fold. Blocks of records come in a seeded random order; each block is read once, and for every model
+it is turned into symbols, labels and *partial states* of its own. At its end, and only then, they are merged into the
+run's. Between two blocks the `RunState` is all there is: it can be scored, written, read back, and gone on from.
+Whatever interrupts a block takes nothing but that block with it.
 
-What is in memory at one time: the records that are read ahead, the symbols and labels of one block, the activations of
-one layer on one batch, and two states (the run's and the block's).
+Where records are grouped, every group, a *slice*, has states of its own. The forwards are the same as without: within a
+batch the symbols of a slice stand together, and are folded into its states.
+
+What is in memory at one time: the models, the records that are read ahead, the symbols and labels of one block, the
+activations of one layer on one batch, and the states of all slices and models, twice (the run's and the block's).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from deepbase.blocks import Block, Column, Floats, Ints, LabelBehavior, Layer, Tokenize
+from deepbase.blocks import Block, Column, Floats, Ints, Layer, Tokenize
 from deepbase.inputs.stream import Records
 from deepbase.labels.evaluate import Labels
 from deepbase.measures.base import AbstractMeasure, AbstractState
@@ -34,6 +37,55 @@ from deepbase.query.base import InspectSpec
 
 LayerStates = Mapping[str, Mapping[type[AbstractState], AbstractState]]
 """The states by layer and type."""
+Slice = tuple[str | None, ...]
+"""The values of the columns of records by which they are grouped; empty where they are not."""
+
+
+@dataclass(frozen=True)
+class ChosenLayer:
+    """A layer that is inspected.
+
+    Attributes:
+        of: the layer.
+        units: int64[unit], the numbers of the units that are asked for, ascending; None for all.
+    """
+
+    of: Layer
+    units: Ints | None = None
+
+    @property
+    def layer(self) -> str:
+        """The torch module path."""
+        return self.of.layer
+
+    @property
+    def width(self) -> int:
+        """How many units are asked for."""
+        return self.of.width if self.units is None else len(self.units)
+
+    @property
+    def numbers(self) -> Ints:
+        """int64[unit], the numbers of the units that are asked for."""
+        return np.arange(self.of.width) if self.units is None else self.units
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is done with one model.
+
+    Attributes:
+        name: the name of the model.
+        model: the model, on its device.
+        tokenize: texts to encodings.
+        layers: the layers to inspect.
+        tags: the model's row of `models` as texts, by column.
+    """
+
+    name: str
+    model: InspectableModel
+    tokenize: Tokenize
+    layers: tuple[ChosenLayer, ...]
+    tags: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,10 +93,8 @@ class Job:
     """Everything that the loop needs, bound and checked.
 
     Attributes:
-        spec: what was asked for.
-        model: the model, on its device.
-        tokenize: texts to encodings.
-        layers: the layers to inspect.
+        spec: what was asked for, its measures and columns under their full names.
+        parts: the models.
         labels: evaluates the hypotheses.
         measures: what is computed.
         records: what is read.
@@ -52,9 +102,7 @@ class Job:
     """
 
     spec: InspectSpec
-    model: InspectableModel
-    tokenize: Tokenize
-    layers: tuple[Layer, ...]
+    parts: tuple[Part, ...]
     labels: Labels
     measures: tuple[AbstractMeasure, ...]
     records: Records
@@ -62,8 +110,9 @@ class Job:
 
     @property
     def state_device(self) -> torch.device:
-        """Where the states are: with the model, except on Apple's GPUs, which have no float64."""
-        return torch.device("cpu") if self.model.device.type == "mps" else self.model.device
+        """Where the states are: with the models, except on Apple's GPUs, which have no float64."""
+        device = self.parts[0].model.device
+        return torch.device("cpu") if device.type == "mps" else device
 
     @property
     def state_types(self) -> tuple[type[AbstractState], ...]:
@@ -77,74 +126,113 @@ class Job:
 
 
 @dataclass(frozen=True)
+class SliceState:
+    """What is known of one model on one slice of the records.
+
+    Attributes:
+        label_shift: float64[hypothesis], the pilot values of the hypotheses, each from the first block in which it has
+            a value.
+        symbols: int64[hypothesis], the symbols at which each hypothesis had a value.
+        records: int64[hypothesis], the records that these are from.
+        layers: the states of the measures.
+    """
+
+    label_shift: Floats
+    symbols: Ints
+    records: Ints
+    layers: LayerStates
+
+    def merge(self, later: Self) -> Self:
+        """The state with that of a later block; neither is changed."""
+        merged = {k: {t: self.layers[k][t].merge(s) for t, s in states.items()} for k, states in later.layers.items()}
+        return type(self)(later.label_shift, self.symbols + later.symbols, self.records + later.records, merged)
+
+
+SliceStates = Mapping[tuple[Slice, str], SliceState]
+"""The states by slice and model; a slice without a symbol has none."""
+
+
+@dataclass(frozen=True)
 class RunState:
     """What a run has learned from the blocks so far.
 
     Attributes:
         next_block: the first block that is not in it.
-        records_seen, symbols_seen: what it rests on.
-        counts: what was lost on the way, by name.
-        label_shift: float64[hypothesis], the pilot values of the hypotheses, each from the first block in which it has
-            a value; None before the first block.
-        symbols: int64[hypothesis], the symbols at which each hypothesis had a value.
-        records: int64[hypothesis], the records that these are from.
-        layers: the states of the measures.
+        records_seen: how many records it rests on.
+        symbols_seen: how many symbols, of all models together.
+        counts: what was lost on the way, by name, of all models together.
+        slices: what is known of each slice and model.
     """
 
     next_block: int = 0
     records_seen: int = 0
     symbols_seen: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
-    label_shift: Floats | None = None
-    symbols: Ints | None = None
-    records: Ints | None = None
-    layers: LayerStates = field(default_factory=dict)
+    slices: SliceStates = field(default_factory=dict)
 
-    def after(self, block: Block, labels: LabelBehavior, shift: Floats, partial: LayerStates) -> Self:
-        """The state with one more block merged in."""
-        symbols, records = _coverage(labels)
+    def after(self, blocks: Sequence[Block], partial: SliceStates) -> Self:
+        """The state with one more block of records merged in, as each model read it."""
+        counts = dict(self.counts)
+        for block in blocks:
+            for name, count in block.counts.items():
+                counts[name] = counts.get(name, 0) + count
+        merged = dict(self.slices)
+        for key, state in partial.items():
+            merged[key] = merged[key].merge(state) if key in merged else state
         return type(self)(
-            next_block=block.index + 1,
-            records_seen=self.records_seen + block.records,
-            symbols_seen=self.symbols_seen + len(block.symbols),
-            counts={k: self.counts.get(k, 0) + block.counts.get(k, 0) for k in {**self.counts, **block.counts}},
-            label_shift=shift,
-            symbols=symbols if self.symbols is None else self.symbols + symbols,
-            records=records if self.records is None else self.records + records,
-            layers=_merged(self.layers, partial),
+            next_block=blocks[0].index + 1,
+            records_seen=self.records_seen + blocks[0].records,
+            symbols_seen=self.symbols_seen + sum(len(block.symbols) for block in blocks),
+            counts=counts,
+            slices=merged,
         )
 
     def to_bytes(self) -> bytes:
         """The state as safetensors."""
         tensors: dict[str, Tensor] = {}
-        if self.label_shift is not None and self.symbols is not None and self.records is not None:
-            tensors["label_shift"] = torch.from_numpy(self.label_shift)
-            tensors["symbols"] = torch.from_numpy(self.symbols)
-            tensors["records"] = torch.from_numpy(self.records)
-        for layer, states in self.layers.items():
-            for kind, state in states.items():
-                tensors.update({f"state/{kind.__name__}/{n}/{layer}": v for n, v in state.arrays().items()})
-        facts = {"next_block": self.next_block, "records_seen": self.records_seen, "symbols_seen": self.symbols_seen}
-        return bytes(save_tensors(tensors, {"run": json.dumps({**facts, "counts": dict(self.counts)})}))
+        for i, part in enumerate(self.slices.values()):
+            for name in ARRAYS:
+                tensors[f"{i}/{name}"] = torch.from_numpy(getattr(part, name)).clone()  # slices may share theirs
+            for layer, states in part.layers.items():
+                for kind, state in states.items():
+                    arrays = state.arrays().items()
+                    tensors.update({f"{i}/state/{kind.__name__}/{n}/{layer}": v for n, v in arrays})
+        facts = {name: getattr(self, name) for name in ("next_block", "records_seen", "symbols_seen")}
+        run = {**facts, "counts": dict(self.counts), "slices": list(self.slices)}
+        return bytes(save_tensors(tensors, {"run": json.dumps(run)}))
 
     @classmethod
     def from_bytes(cls, data: bytes, state_types: Sequence[type[AbstractState]], device: torch.device) -> Self:
         """The state that `to_bytes` wrote."""
         tensors = load_tensors(data)
         facts = json.loads(_metadata(data)["run"])
-        layers: dict[str, dict[type[AbstractState], AbstractState]] = {}
-        for kind in state_types:
-            arrays: dict[str, dict[str, Tensor]] = {}
-            prefix = f"state/{kind.__name__}/"
-            for name, tensor in tensors.items():
-                if name.startswith(prefix):
-                    array, _, layer = name.removeprefix(prefix).partition("/")
-                    arrays.setdefault(layer, {})[array] = tensor
-            for layer, values in arrays.items():
-                layers.setdefault(layer, {})[kind] = kind.from_arrays(values, device)
-        for name in ("label_shift", "symbols", "records"):
-            facts[name] = tensors[name].numpy() if name in tensors else None
-        return cls(**facts, layers=layers)
+        parts: list[dict[str, Tensor]] = [{} for _ in facts["slices"]]
+        for name, tensor in tensors.items():
+            number, _, rest = name.partition("/")
+            parts[int(number)][rest] = tensor
+        keys = [(tuple(values), model) for values, model in facts.pop("slices")]
+        states = [_slice_state(part, state_types, device) for part in parts]
+        return cls(**facts, slices=dict(zip(keys, states, strict=True)))
+
+
+ARRAYS = ("label_shift", "symbols", "records")
+
+
+def _slice_state(
+    tensors: Mapping[str, Tensor], state_types: Sequence[type[AbstractState]], device: torch.device
+) -> SliceState:
+    """The state of a slice that was written as these arrays."""
+    layers: dict[str, dict[type[AbstractState], AbstractState]] = {}
+    for kind in state_types:
+        arrays: dict[str, dict[str, Tensor]] = {}
+        prefix = f"state/{kind.__name__}/"
+        for name, tensor in tensors.items():
+            if name.startswith(prefix):
+                array, _, layer = name.removeprefix(prefix).partition("/")
+                arrays.setdefault(layer, {})[array] = tensor
+        for layer, values in arrays.items():
+            layers.setdefault(layer, {})[kind] = kind.from_arrays(values, device)
+    return SliceState(**{name: tensors[name].numpy() for name in ARRAYS}, layers=layers)
 
 
 @dataclass(frozen=True)
@@ -155,21 +243,6 @@ class Progress:
     records_expected: int
     symbols_seen: int
     seconds: float
-
-
-def _merged(all_states: LayerStates, partial: LayerStates) -> LayerStates:
-    """The states of both; a block without symbols has none, and neither has a run before its first."""
-    if not all_states or not partial:
-        return all_states or partial
-    return {layer: {t: all_states[layer][t].merge(s) for t, s in states.items()} for layer, states in partial.items()}
-
-
-def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
-    """How many symbols and records each hypothesis has a value at."""
-    starts = np.flatnonzero(np.diff(labels.record, prepend=-1))
-    symbols = labels.valid.sum(0)
-    records = np.logical_or.reduceat(labels.valid, starts, axis=0).sum(0) if len(starts) else symbols
-    return symbols[labels.null_class], records[labels.null_class]
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import duckdb
+import numpy as np
 
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
-from deepbase.engine.base import Job
+from deepbase.engine.base import ChosenLayer, Job, Part
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import symbols_schema
 from deepbase.inputs.tokenization import encode
@@ -20,12 +22,28 @@ from deepbase.labels.sources import LIBRARY
 from deepbase.measures.registry import measures
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
-from deepbase.query.layers import choose_layers
+from deepbase.query.layers import check_units, choose_layers
+from deepbase.query.slices import OF_RECORDS, column_of, resolve
+
+
+@dataclass(frozen=True)
+class Named:
+    """A registered model that a request names.
+
+    Attributes:
+        name: its name.
+        model: the model.
+        tags: its row of `models` as texts, by column.
+    """
+
+    name: str
+    model: InspectableModel
+    tags: Mapping[str, str | None]
 
 
 def bind_job(
     spec: InspectSpec,
-    model: InspectableModel,
+    models: Sequence[Named],
     dataset: DatasetRow,
     known: Mapping[str, Registered],
     *,
@@ -36,7 +54,7 @@ def bind_job(
 
     Args:
         spec: the request.
-        model: its model.
+        models: its models.
         dataset: its dataset.
         known: the hypotheses that may be named, those that are named with their functions.
         connection: a connection to the catalog.
@@ -46,7 +64,8 @@ def bind_job(
         DeepBaseError: whatever the request names that is not there.
     """
     chosen = measures(spec.measures)
-    layers = choose_layers(spec.layers, model.layers, model.refused)
+    layers = [_layers(spec, m) for m in models]
+    group_by = _group_by(spec, models, dataset)
     schema = symbols_schema(dataset.columns, spec.at)
     columns = [c for c in dataset.columns if c.name in schema.names]
     taken = {c.name for c in columns}
@@ -54,23 +73,54 @@ def bind_job(
     labels = bind(spec.hypotheses, known, columns, partial(_type_of, connection, dataset, spec.at))
     used = [c for c in dataset.columns if any(_mentions(x.expression, c.name) for x in labels)]
     return Job(
-        spec=spec,
-        model=model.to(spec.device),
-        tokenize=partial(encode, model.tokenize),
-        layers=layers,
+        spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
+        parts=tuple(
+            Part(m.name, m.model.to(spec.device), partial(encode, m.model.tokenize), found, m.tags)
+            for m, found in zip(models, layers, strict=True)
+        ),
         labels=Labels(workspace, labels),
         measures=chosen,
         records=records(
             connection,
             dataset.table,
+            dataset=dataset.dataset,
             columns=[c.name for c in used],
+            group_by=[c for name in group_by if (c := column_of(name, OF_RECORDS))],
             where=spec.where,
+            selection=spec.selection,
             limit=spec.records,
             seed=spec.seed,
             hypotheses=len(labels),
         ),
         columns=used,
     )
+
+
+def _layers(spec: InspectSpec, of: Named) -> tuple[ChosenLayer, ...]:
+    """The layers of a model, and which of their units."""
+    if spec.units is None:
+        return tuple(ChosenLayer(x) for x in choose_layers(spec.layers, of.model.layers, of.model.refused, of.name))
+    asked = check_units(spec.units[of.name], of.model.layers, of.model.refused, of.name)
+    whole = {x.layer for x, ranges in asked if ranges == ((0, x.width),)}
+    return tuple(
+        ChosenLayer(x, None if x.layer in whole else np.concatenate([np.arange(*r, dtype=np.int64) for r in ranges]))
+        for x, ranges in asked
+    )
+
+
+def _group_by(spec: InspectSpec, models: Sequence[Named], dataset: DatasetRow) -> tuple[str, ...]:
+    """The columns to group by under their qualified names."""
+    of_records = [c.name for c in dataset.columns if c.level == "record"]
+    if spec.selection:  # it has the values, wherever they are from
+        of_records += [c for name in spec.group_by if (c := column_of(name, OF_RECORDS))]
+    columns = {
+        "inputs": ["dataset", *of_records],
+        "models": list(models[0].tags),
+        "layers": ["model", "layer", "layer_index", "width", "kind"],
+        "hypotheses": ["hypothesis", "kind", "source", "fingerprint", "description", "expression"],
+        "units": ["model", "layer"],
+    }
+    return resolve(spec.group_by, columns, [c.name for c in dataset.columns if c.level != "record"])
 
 
 def _type_of(connection: duckdb.DuckDBPyConnection, dataset: DatasetRow, level: Level, expression: str) -> str:

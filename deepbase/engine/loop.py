@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
-from deepbase.blocks import Batch, Block, Floats, LabelBehavior
-from deepbase.engine.base import Job, LayerStates, RunState
+from deepbase.blocks import Batch, Block, Floats, Ints, LabelBehavior
+from deepbase.engine.base import ChosenLayer, Job, LayerStates, Part, RunState, Slice, SliceState
 from deepbase.engine.behaviors import behaviors, unlabelled
 from deepbase.engine.memory import give_back_memory
 from deepbase.inputs.symbols import make_block
@@ -43,67 +46,158 @@ def fold_blocks(job: Job, state: RunState, session: Session, between: Between) -
             rest = job.records.limit - state.records_seen
             if rest <= 0:
                 return
-            block = _block(job, index, table.slice(0, rest))
-            labels = job.labels.evaluate(block.symbols, unlabelled(block.symbols, job.spec.behavior))
-            shift = _label_shift(job, labels, state)
-            folded = _fold(job, block, labels=labels, shift=shift, so_far=state.layers, between=between)
-            state = state.after(block, labels, shift, folded)
-            del block, labels, folded
+            state = _fold_block(job, index, table.slice(0, rest), state, between)
             give_back_memory()
             yield state
 
 
-def _block(job: Job, index: int, table: pa.Table) -> Block:
+def _fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: Between) -> RunState:
+    """The state with one more block, which every model reads in turn."""
+    codes, slices = _slices(job, table)
+    blocks: list[Block] = []
+    partial_states: dict[tuple[Slice, str], SliceState] = {}
+    for number, part in enumerate(job.parts):
+        block = _block(job, part, index, table, codes)
+        labels = job.labels.evaluate(block.symbols, unlabelled(block.symbols, job.spec.behavior))
+
+        def done(records: int, symbols: int, before: int = number) -> None:
+            whole = before * table.num_rows + records
+            between(whole // len(job.parts), symbols + sum(len(b.symbols) for b in blocks))
+
+        own = _own_labels(job, part, block, labels, slices, state)
+        found = _fold(job, part, block, labels, own, done)
+        partial_states |= {
+            (slices[i], part.name): SliceState(own[i].shift, *own[i].coverage, states) for i, states in found.items()
+        }
+        # What the other models have to say needs the room.
+        blocks.append(replace(block, symbols=block.symbols.select(["record"]), batches=()))
+        del block, labels, own, found
+    return state.after(blocks, partial_states)
+
+
+def _slices(job: Job, table: pa.Table) -> tuple[Ints, list[Slice]]:
+    """int64[record], the slice of each record of a block, and what the slices are."""
+    codes = np.zeros(table.num_rows, dtype=np.int64)
+    found: list[Slice] = [()]
+    for name in job.records.group_columns:
+        column = pc.dictionary_encode(table[name].combine_chunks(), null_encoding="encode")
+        values = column.dictionary.to_pylist()
+        pairs = codes * len(values) + column.indices.to_numpy()
+        distinct, codes = np.unique(pairs, return_inverse=True)
+        found = [(*found[p // len(values)], values[p % len(values)]) for p in distinct.tolist()]
+    return codes, found
+
+
+def _block(job: Job, part: Part, index: int, table: pa.Table, slices: Ints) -> Block:
     texts = table["text"].to_pylist()
     return make_block(
         index,
         table,
-        job.tokenize(texts),
-        job.model.input_format,
+        part.tokenize(texts),
+        part.model.input_format,
         job.columns,
+        slices=slices,
         level=job.spec.at,
         batch_size=job.spec.batch_size,
         window=job.spec.window,
     )
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What a slice has of its own in one block.
+
+    Attributes:
+        shift: the pilot values of the hypotheses.
+        coverage: int64[hypothesis] twice, the symbols and records at which each hypothesis has a value.
+        so_far: the states of the blocks before.
+    """
+
+    shift: Floats
+    coverage: tuple[Ints, Ints]
+    so_far: LayerStates
+
+
+def _own_labels(
+    job: Job, part: Part, block: Block, labels: LabelBehavior, slices: Sequence[Slice], state: RunState
+) -> dict[int, _Own]:
+    """What each slice that has a symbol has of its own, by the number of the slice."""
+    pieces: dict[int, list[Ints]] = {}
+    for number, first, symbols in (piece for batch in block.batches for piece in batch.slices):
+        pieces.setdefault(number, []).append(np.arange(first, first + symbols))
+    found = {}
+    for number, several in pieces.items():
+        own = labels
+        if len(pieces) > 1:
+            rows = np.concatenate(several)
+            own = LabelBehavior(labels.values[rows], labels.valid[rows], labels.null_class, labels.record[rows])
+        old = state.slices.get((slices[number], part.name))
+        found[number] = _Own(_label_shift(job, own, old), _coverage(own), old.layers if old else {})
+    return found
+
+
+def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
+    """How many symbols and records each hypothesis has a value at."""
+    starts = np.flatnonzero(np.diff(labels.record, prepend=-1))
+    symbols = labels.valid.sum(0)
+    records = np.logical_or.reduceat(labels.valid, starts, axis=0).sum(0)
+    return symbols[labels.null_class], records[labels.null_class]
+
+
 def _fold(
-    job: Job, block: Block, *, labels: LabelBehavior, shift: Floats, so_far: LayerStates, between: Between
-) -> LayerStates:
-    """The partial states of one block. Nothing of a layer outlives its own hook.
+    job: Job, part: Part, block: Block, labels: LabelBehavior, own: Mapping[int, _Own], between: Between
+) -> dict[int, States]:
+    """The partial states of one block of one model, by the number of the slice. Nothing of a layer outlives its hook.
 
     The longest records come first: their symbols are the better pilot, and memory that was taken once serves the rest.
     """
-    states: States = {}
+    found: dict[int, States] = {}
+    chosen = {x.layer: x for x in part.layers}
     between(0, 0)
     for batch in reversed(block.batches):
-        batch_labels = BatchLabels.of(labels, batch.first, batch.symbols, shift, job.state_device)
-        if not states:  # before the forward: what lives long must not lie between what comes and goes
-            states = {
-                layer.layer: {kind: s.empty_like(batch_labels) for kind, s in so_far.get(layer.layer, {}).items()}
-                for layer in job.layers
-            }
-        job.model.run(batch, list(states), partial(_visit, job, batch, batch_labels, states))
+        pieces = []
+        for number, first, symbols in batch.slices:
+            piece = BatchLabels.of(labels, first, symbols, own[number].shift, job.state_device)
+            if number not in found:  # before the forward: what lives long must not lie between what comes and goes
+                so_far = own[number].so_far
+                found[number] = {
+                    x: {kind: s.empty_like(piece) for kind, s in so_far.get(x, {}).items()} for x in chosen
+                }
+            rows = slice(first - batch.first, first - batch.first + symbols)
+            pieces.append((rows, piece, found[number]))
+        part.model.run(batch, list(chosen), partial(_visit, job, batch, chosen, pieces))
         between(int(labels.record[-1] + 1 - labels.record[batch.first]), len(labels.record) - batch.first)
-    return states
+    return found
 
 
-def _visit(job: Job, batch: Batch, labels: BatchLabels, states: States, layer: str, values: Tensor) -> None:
-    """Fold what one layer gives for one batch; called from inside the forward."""
+def _visit(
+    job: Job,
+    batch: Batch,
+    layers: Mapping[str, ChosenLayer],
+    pieces: Sequence[tuple[slice, BatchLabels, States]],
+    layer: str,
+    values: Tensor,
+) -> None:
+    """Fold what one layer gives for one batch, slice by slice; called from inside the forward."""
+    asked = layers[layer].units
+    if asked is not None:
+        values = values.index_select(1, torch.from_numpy(asked).to(values.device))
     units = behaviors(values.to(job.state_device), batch, job.spec.at, job.spec.behavior)
-    for kind in job.state_types:
-        known = states[layer].get(kind)
-        states[layer][kind] = kind.first(units, labels) if known is None else known.update(units, labels)
+    for rows, labels, states in pieces:
+        for kind in job.state_types:
+            known = states[layer].get(kind)
+            own = units[rows]
+            states[layer][kind] = kind.first(own, labels) if known is None else known.update(own, labels)
 
 
-def _label_shift(job: Job, labels: LabelBehavior, state: RunState) -> Floats:
+def _label_shift(job: Job, labels: LabelBehavior, state: SliceState | None) -> Floats:
     """The pilot values of the hypotheses: 0 for a boolean, for a number about the mean of the first block that has one.
 
     It is the mean to within the mean deviation, as a multiple of a power of two, so that whole numbers stay whole.
     """
-    old, seen = state.label_shift, state.symbols
-    fresh = [i for i, x in enumerate(job.labels.labels) if x.kind == "number" and (seen is None or not seen[i])]
-    shift = np.zeros(len(job.labels.labels)) if old is None else old
+    numbers = [i for i, x in enumerate(job.labels.labels) if x.kind == "number"]
+    fresh = [i for i in numbers if state is None or not state.symbols[i]]
+    shift = np.zeros(len(job.labels.labels)) if state is None else state.label_shift
     if not fresh:
         return shift
     shift = shift.copy()

@@ -176,20 +176,27 @@ def show_scores(found: Inspection, form: str, top: int | None) -> None:
 
 
 def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """The `top` strongest units of each hypothesis and measure, the strongest first; 0 for all, with those without."""
+    """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
+
+    0 is for all, with those without a score. A column for the model or the slice is there if there are several.
+    """
+    spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]
-    rank = "row_number() OVER (PARTITION BY measure, hypothesis ORDER BY abs(unit_score) DESC NULLS LAST, layer, unit)"
+    columns = ["slice", *columns] if spec["group_by"] else columns
+    parts, order = "measure, hypothesis, slice", "abs(unit_score) DESC NULLS LAST, model, layer, unit"
+    rank = f"row_number() OVER (PARTITION BY {parts} ORDER BY {order})"
     if top:
         condition = f"unit_score IS NOT NULL QUALIFY {rank} <= {int(top)}"
+        if len(spec["models"]) > 1:
+            columns.insert(columns.index("layer"), "model")
     else:
         columns = ["model", *columns, "note"]
         condition = "true"
-    spec = found.run["spec"]
     relation = found.scores.query(
         "found",
         f"SELECT {', '.join(columns)} FROM found WHERE {condition} "
         f"ORDER BY list_position({_sql_list(spec['fingerprints']['hypotheses'])}, hypothesis), "
-        f"list_position({_sql_list(spec['measures'])}, measure), {rank}",
+        f"list_position({_sql_list(spec['measures'])}, measure), slice, {rank}",
     )
     return columns, rows_of(relation)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from harness import CPU, block_state, hard_data, label_behavior, label_shift
+from harness import CPU, block_state, hard_data, label_shift
 from safetensors import safe_open
 
-from deepbase.blocks import Block, LabelBehavior
-from deepbase.engine.base import RunState
+from deepbase.blocks import Block
+from deepbase.engine.base import RunState, SliceState
 from deepbase.measures.registry import MEASURES
 
 KINDS = tuple(dict.fromkeys(m.state_type for m in MEASURES.values()))
@@ -21,11 +21,15 @@ DATA = hard_data(90)
 SHIFT = label_shift(DATA)
 
 
+ONE = ((), "net")
+KEYS = [ONE, (("news", None), "net"), (("NULL", "it's"), "other/net")]
+
+
 def block(index: int, records: int, symbols: int, **counts: int) -> Block:
     return Block(index, pa.table({"record": np.zeros(symbols)}), [], records, counts)
 
 
-def states(first: int, end: int, like: RunState | None = None) -> dict:
+def states(first: int, end: int, like: SliceState | None = None) -> dict:
     """The states of all layers over some symbols, with the pilots of a run."""
     return {
         layer: {
@@ -36,17 +40,21 @@ def states(first: int, end: int, like: RunState | None = None) -> dict:
     }
 
 
-def labels(first: int, end: int, per_record: int = 10) -> LabelBehavior:
-    found = label_behavior(DATA.y[first:end])
-    return LabelBehavior(found.values, found.valid, found.null_class, np.arange(end - first) // per_record)
+def coverage(first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols, and one record for ten of them."""
+    symbols = (~np.isnan(DATA.y[first:end])).sum(0)
+    return symbols, symbols // 10
 
 
-def folded(blocks: Sequence[tuple[int, int]], state: RunState | None = None) -> RunState:
+def folded(blocks: Sequence[tuple[int, int]], state: RunState | None = None, keys=KEYS) -> RunState:
+    """A run over some blocks, of which each model and slice sees all symbols; a slice may begin late."""
     state = state or RunState()
     for first, end in blocks:
-        partial = states(first, end, state if state.layers else None) if end > first else {}
-        index = state.next_block
-        state = state.after(block(index, 3, end - first, records_cut=1), labels(first, end), SHIFT, partial)
+        seen = keys[: 1 + state.next_block] if end > first else []
+        partial = {
+            key: SliceState(SHIFT, *coverage(first, end), states(first, end, state.slices.get(key))) for key in seen
+        }
+        state = state.after([block(state.next_block, 3, end - first, records_cut=1)], partial)
     return state
 
 
@@ -58,6 +66,12 @@ def assert_same(a: RunState, b: RunState) -> None:
     for name in ("next_block", "records_seen", "symbols_seen"):
         assert getattr(a, name) == getattr(b, name)
     assert dict(a.counts) == dict(b.counts)
+    assert list(a.slices) == list(b.slices)
+    for key, mine in a.slices.items():
+        assert_same_slice(mine, b.slices[key])
+
+
+def assert_same_slice(a: SliceState, b: SliceState) -> None:
     for name in ("label_shift", "symbols", "records"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert {k: set(v) for k, v in a.layers.items()} == {k: set(v) for k, v in b.layers.items()}
@@ -95,16 +109,20 @@ def test_what_was_seen_is_counted():
     assert (state.next_block, state.records_seen, state.symbols_seen) == (3, 9, 90)
     assert state.counts == {"records_cut": 3}
     known = ~np.isnan(DATA.y)
-    assert state.symbols is not None
-    assert state.records is not None
-    assert state.symbols.tolist() == known.sum(0).tolist()
-    records = np.concatenate([np.arange(40) // 10, 100 + np.arange(50) // 10])
-    assert state.records.tolist() == [len(np.unique(records[known[:, h]])) for h in range(known.shape[1])]
+    one = state.slices[ONE]
+    assert one.symbols.tolist() == known.sum(0).tolist()
+    assert one.records.tolist() == (known[:40].sum(0) // 10 + known[40:].sum(0) // 10).tolist()
+
+
+def test_records_are_counted_once_and_symbols_for_every_model():
+    state = RunState().after([block(0, 3, 40, records_cut=1), block(0, 3, 25, records_cut=2)], {})
+    assert (state.next_block, state.records_seen, state.symbols_seen) == (1, 3, 65)
+    assert state.counts == {"records_cut": 3}
 
 
 def test_losses_of_a_later_kind_are_counted_as_well():
-    state = RunState().after(block(0, 1, 0, a=1), labels(0, 0), SHIFT, {})
-    state = state.after(block(1, 1, 0, b=2), labels(0, 0), SHIFT, {})
+    state = RunState().after([block(0, 1, 0, a=1)], {})
+    state = state.after([block(1, 1, 0, b=2)], {})
     assert state.counts == {"a": 1, "b": 2}
 
 
@@ -113,4 +131,4 @@ def test_a_state_is_written_as_plain_safetensors(tmp_path):
     path.write_bytes(folded([(0, 40)]).to_bytes())
     with safe_open(path, "pt") as file:
         assert any(LAYERS[1] in name for name in file.keys())  # noqa: SIM118
-        assert file.get_tensor("symbols").dtype == torch.int64
+        assert file.get_tensor("0/symbols").dtype == torch.int64
