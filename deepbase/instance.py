@@ -70,6 +70,7 @@ class Instance:
         self._released = 0
         self._sessions = 0
         self._threads: set[int] = set()
+        self._local = threading.local()
         self._attached = False
         self._identity: tuple[int, int] | None = None
 
@@ -128,6 +129,20 @@ class Instance:
         """Whether that is so, or may be so at any moment, since several threads use the file."""
         return self.path is not None and (self._released > 0 or len(self._threads) > 1)
 
+    @property
+    def is_guest(self) -> bool:
+        """Whether this thread works inside a query for a while, and is no user of the file."""
+        return bool(getattr(self._local, "guest", False))
+
+    @contextmanager
+    def guest(self) -> Iterator[None]:
+        """Work inside a query, on whichever thread DuckDB does that: the file is not released for it."""
+        before, self._local.guest = self.is_guest, True
+        try:
+            yield
+        finally:
+            self._local.guest = before
+
     @contextmanager
     def session(self, patience: float) -> Iterator[None]:
         """Have the file attached for a while.
@@ -136,7 +151,8 @@ class Instance:
             CatalogError: if another process has locked it for longer than `patience` seconds.
         """
         with self.lock:
-            self._threads.add(threading.get_ident())
+            if not self.is_guest:
+                self._threads.add(threading.get_ident())
             self._attach(patience)
             self._sessions += 1
         try:

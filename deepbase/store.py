@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from deepbase.errors import CatalogError, QueryError
 from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
 FORMAT = 2
+SCRIPTS = ("catalog.sql", "tables.sql", "macros.sql")
 OURS = frozenset(
     {"models", "layers", "units", "datasets", "inputs", "hypotheses", "selections"}
     | {"runs", "run_hypotheses", "scores", "checkpoints"}
@@ -36,6 +37,7 @@ class Store:
 
     Attributes:
         made: whether the file was made now.
+        prepare: called with the connection of each thread when it is made.
 
     Raises:
         CatalogError: if the file cannot be used.
@@ -49,6 +51,7 @@ class Store:
         self.made = self.path is not None and not self.path.exists()
         if self.path is not None:
             _check_file(self.path, create=create and not read_only)
+        self.prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
         self._instance = Instance.of(self.path, self.read_only)
         self._leave = weakref.finalize(self, self._instance.leave, False)
         self._local = threading.local()
@@ -81,6 +84,8 @@ class Store:
                 found.execute(f"USE {self.name}")
                 found.execute("SET python_scan_all_frames = true")  # the frame of the user is above ours
                 self._connections.add(found)
+                if self.prepare is not None:
+                    self.prepare(found)
         elif not self._instance.is_released:
             with self.session(PATIENCE):  # attaches the file again if that failed after a run
                 pass
@@ -161,10 +166,17 @@ class Store:
             QueryError: if the thread's own connection holds on to the file.
         """
         self._check_open()
+        if self._instance.is_guest:
+            yield
+            return
         if self.path is not None and not self._instance.is_released:
             self._check_idle()
         with self._instance.released():
             yield
+
+    def guest(self) -> AbstractContextManager[None]:
+        """The time of some work inside a query: its thread is no user of the file, and does not release it."""
+        return self._instance.guest()
 
     def _check_open(self) -> None:
         if not self._leave.alive:
@@ -209,7 +221,8 @@ class Store:
                 f"database '{self.path}' holds nothing of DeepBase", "Register or inspect something in it first."
             )
         with self.transaction(PATIENCE) as cursor:
-            cursor.execute((files("deepbase.sql") / "catalog.sql").read_text("utf-8"))
+            for script in SCRIPTS:
+                cursor.execute((files("deepbase.sql") / script).read_text("utf-8"))
             cursor.execute("INSERT INTO deepbase_format VALUES (?)", [FORMAT])
 
 

@@ -91,7 +91,7 @@ def _tables() -> str:
     with deepbase.connect() as db:
         relations = db.store.connection.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main' UNION ALL "
-            "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY 1"
+            "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND NOT temporary ORDER BY 1"
         ).fetchall()
         for name, comment in relations:
             rows = db.store.connection.execute(

@@ -16,8 +16,9 @@ metadata are Arrow dictionaries. Memory: proportional to the block, about 100 by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def make_block(
     batch_size: int = 32,
     batch_tokens: int = 4096,
     window: bool = False,
+    wanted: Collection[str] | None = None,
 ) -> Block:
     """Lay the tokens of some records beside what the dataset says about them.
 
@@ -100,6 +102,8 @@ def make_block(
         batch_size: the most records of a batch.
         batch_tokens: the most tokens of a batch, padding included, unless a single record has more.
         window: whether records longer than the context are read in overlapping windows rather than cut.
+        wanted: the columns of the symbols that are made, beside `record`; None for all. Where they need no words, the
+            words are not looked for, and what was lost is not counted.
 
     Raises:
         DatasetError: a list with one value per symbol does not have as many as the tokenizer made.
@@ -107,8 +111,9 @@ def make_block(
     """
     tokens = sequences.flatten(encodings)
     characters = _lay_texts(records["text"].to_pylist())
-    given = _words(records, characters)
-    word = _word_of_token(tokens, characters, given)
+    aligned = wanted is None or needs_words(wanted, columns, level)
+    given = _words(records, characters) if aligned else _NO_WORDS
+    word = _word_of_token(tokens, characters, given) if aligned else np.full(len(tokens.ids), -1)
     laid = sequences.lay_out(tokens, input_format.context, window=window)
     groups = sequences.groups(laid, input_format, batch_size, batch_tokens)
     if slices is None:
@@ -119,14 +124,21 @@ def make_block(
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     token = laid.token[cells[first]]
     place = _Place(tokens.record[token], token, word[token], level)
-    counts = _count(tokens, laid, word, given, place)
+    counts = _count(tokens, laid, word, given, place) if aligned else {}
+    symbols = _table(records, columns, tokens=tokens, characters=characters, given=given, place=place, wanted=wanted)
     return Block(
         index=index,
-        symbols=_table(records, columns, tokens=tokens, characters=characters, given=given, place=place),
+        symbols=symbols,
         batches=sequences.batches(laid, tokens, cells, rows, input_format, groups=groups, slices=slices),
         records=records.num_rows,
         counts=counts,
     )
+
+
+def needs_words(wanted: Collection[str], columns: Sequence[Column], level: Level) -> bool:
+    """Whether the words of the records have to be known for some columns of the symbols."""
+    of_words = {"word", "word_index", *(column.name for column in columns if column.level == "word")}
+    return level == "word" or not of_words.isdisjoint(wanted)
 
 
 @dataclass(frozen=True)
@@ -180,6 +192,10 @@ class _Words:
     start: Ints
     end: Ints
     first: Ints
+
+
+_NOTHING = np.empty(0, dtype=np.int64)
+_NO_WORDS = _Words(pa.array([], pa.string()), _NOTHING, _NOTHING, _NOTHING)
 
 
 def _words(records: pa.Table, characters: _Characters) -> _Words:
@@ -271,8 +287,9 @@ def _table(
     characters: _Characters,
     given: _Words,
     place: _Place,
+    wanted: Collection[str] | None,
 ) -> pa.Table:
-    """The symbols, one a row."""
+    """The symbols, one a row; of their columns those that are wanted."""
     base = characters.first[place.record]
     if place.level == "token":
         start, end = base + tokens.start[place.token], base + tokens.end[place.token]
@@ -281,31 +298,41 @@ def _table(
     else:
         start, end = base, characters.first[place.record + 1] - 1
     has_word = place.word >= 0 if place.level != "record" else np.zeros(len(base), dtype=bool)
-    begins = np.flatnonzero(np.diff(place.record, prepend=-1))
-    position = np.arange(len(base)) - np.repeat(begins, np.diff(begins, append=len(base)))
     word = pa.array(place.word, mask=~has_word)
-    symbol = given.form.take(word) if place.level == "word" else characters.slices(start, end)
-    data = {
-        "record": records["record"].take(pa.array(place.record)),
-        "position": position.astype(np.int32),
-        "symbol": symbol,
-        "token": symbol,
-        "start": (start - base).astype(np.int32),
-        "end": (end - base).astype(np.int32),
-        "word": given.form.take(word),
-        "word_index": pa.array((place.word - given.first[place.record]).astype(np.int32), mask=~has_word),
-        "text": _broadcast(records["text"], place.record, _TEXTS),
-    }
+
+    def position() -> Any:
+        begins = np.flatnonzero(np.diff(place.record, prepend=-1))
+        return (np.arange(len(base)) - np.repeat(begins, np.diff(begins, append=len(base)))).astype(np.int32)
+
+    @cache
+    def symbol() -> Any:
+        return given.form.take(word) if place.level == "word" else characters.slices(start, end)
+
+    def word_index() -> Any:
+        return pa.array((place.word - given.first[place.record]).astype(np.int32), mask=~has_word)
+
     schema = symbols_schema(columns, place.level)
-    for column in _used(columns, place.level):
+
+    def own(column: Column) -> Any:
         kind = schema.field(column.name).type
         if column.level == "record":
-            data[column.name] = _broadcast(records[column.name], place.record, kind)
-        else:
-            data[column.name] = _annotate(
-                records, column, tokens=tokens, given=given, place=place, has_word=has_word, kind=kind
-            )
-    return pa.table(data, schema=schema)
+            return _broadcast(records[column.name], place.record, kind)
+        return _annotate(records, column, tokens=tokens, given=given, place=place, has_word=has_word, kind=kind)
+
+    makers: dict[str, Callable[[], Any]] = {
+        "record": lambda: records["record"].take(pa.array(place.record)),
+        "position": position,
+        "symbol": symbol,
+        "token": symbol,
+        "start": lambda: (start - base).astype(np.int32),
+        "end": lambda: (end - base).astype(np.int32),
+        "word": lambda: given.form.take(word),
+        "word_index": word_index,
+        "text": lambda: _broadcast(records["text"], place.record, _TEXTS),
+        **{column.name: partial(own, column) for column in _used(columns, place.level)},
+    }
+    chosen = [name for name in schema.names if wanted is None or name in wanted or name == "record"]
+    return pa.table({n: makers[n]() for n in chosen}, schema=pa.schema([schema.field(n) for n in chosen]))
 
 
 def _broadcast(values: pa.ChunkedArray, record: Ints, kind: Any) -> pa.Array:

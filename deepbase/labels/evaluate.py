@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
+from deepbase import faults
 from deepbase.blocks import Bools, Floats, Ints, LabelBehavior
 from deepbase.errors import DeepBaseError, HypothesisError
 from deepbase.labels.base import Label, quoted
@@ -131,7 +132,7 @@ class Labels:
         try:
             return self.connection.sql(query).to_arrow_table()
         except (duckdb.Error, RuntimeError) as error:
-            if _is_interrupt(error):
+            if _is_interrupt(error) or isinstance(faults.original(error), KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             functions = [self.labels[self.families[e][0]].function for e in expressions]
             for function in functions:
@@ -216,7 +217,17 @@ def _with_arity(function: Hypothesis) -> Callable[..., pa.Array]:
     """What DuckDB calls: it counts the parameters of a signature, and takes `*columns` for one."""
 
     def call(*columns: pa.ChunkedArray) -> pa.Array:
-        return function.arrow(*columns)
+        try:
+            return function.arrow(*columns)
+        except (DeepBaseError, KeyboardInterrupt) as error:
+            raise faults.carrier(error) from None
+        except BaseException as error:
+            told = HypothesisError(
+                f"hypothesis '{function.name}' raised {type(error).__name__}: {error}",
+                f"It is defined at {function.where}.",
+            )
+            told.__cause__ = error
+            raise faults.carrier(told) from None
 
     places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(len(function.parameters))]
     call.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]

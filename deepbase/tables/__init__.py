@@ -1,0 +1,1 @@
+"""Symbols, activations and the values of hypotheses as virtual tables of SQL."""
