@@ -1,7 +1,8 @@
 """Every error that DeepBase raises on purpose: one root, one class a stage.
 
 A message says what is wrong and where; the hint says what to do about it. The CLI prints both on one line and
-exits with 1, so neither may contain a traceback or end in the middle of a thought.
+exits with 1, so neither may contain a traceback or end in the middle of a thought. What is wrong with a piece of SQL is
+shown below, in its line.
 """
 
 from __future__ import annotations
@@ -56,11 +57,43 @@ class MeasureError(DeepBaseError):
 
 
 class QueryError(DeepBaseError):
-    """A request for an inspection is not well formed."""
+    """A request for an inspection is not well formed.
+
+    Args:
+        message: what is wrong, and where.
+        hint: the remedy.
+        text: the SQL that it is in, if it is in any.
+        at: the characters of that text that are wrong, as a range.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, text: str = "", at: range = range(0)) -> None:
+        super().__init__(message, hint)
+        self.text = text
+        self.at = at
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{shown(self.text, self.at)}" if self.text else super().__str__()
 
 
 class InspectionError(DeepBaseError):
     """A run cannot be started, resumed or written."""
+
+
+def shown(text: str, at: range) -> str:
+    """The line of a text in which something is wrong, its number, the column, and a caret below.
+
+    >>> print(shown("SELECT 1\\nFORM t", range(9, 13)))
+    <BLANKLINE>
+    LINE 2, COLUMN 1: FORM t
+                      ^^^^
+    """
+    first = text.rfind("\n", 0, at.start) + 1
+    line = text[first:].split("\n", 1)[0].rstrip("\r")
+    column = at.start - first
+    lead = f"LINE {text.count(chr(10), 0, at.start) + 1}, COLUMN {column + 1}: "
+    blank = "".join(c if c == "\t" else " " for c in line[:column])
+    marks = "^" * max(min(len(at), len(line) - column), 1)
+    return f"\n{lead}{line}\n{' ' * len(lead)}{blank}{marks}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
