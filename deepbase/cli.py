@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,12 +165,14 @@ def _check_request(request: dict[str, Any], resume: int | None) -> None:
 def sql(database: Database, query: str | None, file: Path | None, form: str) -> None:
     """Run SQL on the database and print what it gives; '-' reads the SQL from standard input.
 
-    It may be several statements. The tables are models, layers, units, datasets, inputs, hypotheses, runs and scores;
-    Python hypotheses are functions.
+    It may be several statements: all that DuckDB knows, the INSPECT clause, and CREATE MODEL and its kin. The tables
+    are models, layers, units, datasets, inputs, hypotheses, runs and scores, and the virtual ones symbols, activations,
+    unit_activations and hypothesis_values; Python hypotheses are functions.
 
     \b
     deepbase sql "SELECT layer, unit, unit_score FROM scores ORDER BY abs(unit_score) DESC LIMIT 10"
-    deepbase sql "DESCRIBE scores"
+    deepbase sql "FROM unit_activations('minilm', 'reviews', 'encoder.layer.3', 17) LIMIT 10"
+    deepbase sql -f questions.sql
     """
     from deepbase.report.terminal import show_relation
 
@@ -177,7 +181,7 @@ def sql(database: Database, query: str | None, file: Path | None, form: str) -> 
     text = file.read_text("utf-8") if file else sys.stdin.read() if query == "-" else str(query)
     shown = False
     with ctrl_c_calls(database.interrupter()):
-        for relation in database.script(text):
+        for relation in _answers(database, text):
             if relation is not None:
                 if shown:
                     print()
@@ -185,7 +189,38 @@ def sql(database: Database, query: str | None, file: Path | None, form: str) -> 
                 shown = True
 
 
-def _group(name: str, noun: str, columns: str, none: str) -> click.Group:
+def _answers(database: Database, text: str) -> Iterator[Any]:
+    """What the statements of a script give, with a bar while one of them inspects."""
+    from deepbase.inspect_sql import has_inspect
+    from deepbase.report.terminal import progress_bar
+
+    watching: list[Any] = [None]
+    answers = database.script(
+        text, progress=lambda p: watching[0](p) if watching[0] else None, tell=lambda what: click.echo(what, err=True)
+    )
+    while True:
+        with progress_bar() if has_inspect(text) else nullcontext() as watching[0]:
+            try:
+                relation = next(answers)
+            except StopIteration:
+                return
+        yield relation
+
+
+@main.command(short_help="Show the plan of a query with INSPECT.")
+@click.argument("query")
+@reads_database
+def explain(database: Database, query: str) -> None:
+    """Show what a QUERY with INSPECT would do, and what that would cost, without doing it.
+
+    \b
+    deepbase explain "SELECT S.unit INSPECT U.unit AND H.hypothesis USING pearson OVER D.record AS S
+                      FROM units U, hypotheses H, inputs D WHERE U.layer = 'encoder.layer.3'"
+    """
+    click.echo(database.explain(sys.stdin.read() if query == "-" else query))
+
+
+def _group(name: str, noun: str, none: str) -> click.Group:
     """The commands that all registered things share: list and remove."""
 
     @main.group(name, cls=NounGroup, help=f"List {name}, or show{'' if noun == 'run' else ', add'} or remove one.")
@@ -197,8 +232,9 @@ def _group(name: str, noun: str, columns: str, none: str) -> click.Group:
     @reads_database
     def list_(database: Database, form: str) -> None:
         from deepbase.report.terminal import show
+        from deepbase.statements import LISTS
 
-        relation = database.relation(f"SELECT {columns} FROM {name} ORDER BY {noun}")
+        relation = database.relation(LISTS[name.upper()])
         rows = relation.fetchall()
         show(relation.columns, rows, form)
         if not rows:
@@ -214,28 +250,14 @@ def _group(name: str, noun: str, columns: str, none: str) -> click.Group:
     return group
 
 
-models = _group(
-    "models",
-    "model",
-    "model, architecture, parameters, context, padding, * EXCLUDE (model, architecture, parameters, context, padding, "
-    "source, fingerprint, options, registered), source",
-    "No models yet: deepbase models add NAME SOURCE",
-)
-datasets = _group("datasets", "dataset", "dataset, records, source", "No datasets yet: deepbase datasets add NAME FILE")
+models = _group("models", "model", "No models yet: deepbase models add NAME SOURCE")
+datasets = _group("datasets", "dataset", "No datasets yet: deepbase datasets add NAME FILE")
 hypotheses = _group(
     "hypotheses",
     "hypothesis",
-    "hypothesis, kind, description, source",
     "No hypotheses of your own yet; DeepBase brings those of: deepbase hypotheses library",
 )
-runs = _group(
-    "runs",
-    "run",
-    "run, date_trunc('second', started) AS started, status, "
-    "array_to_string((spec->'models')::VARCHAR[], ', ') AS models, spec->>'dataset' AS dataset, "
-    "records_seen, symbols_seen, round(seconds, 1) AS seconds, stopped_because",
-    "No runs yet: deepbase inspect MODEL DATASET -H HYPOTHESIS",
-)
+runs = _group("runs", "run", "No runs yet: deepbase inspect MODEL DATASET -H HYPOTHESIS")
 
 
 @models.command("add", short_help="Register a model.")
@@ -252,9 +274,10 @@ def add_model(
 
     SOURCE is a Hugging Face directory or hub id, or file.py:name, where name() returns a deepbase.Model.
     """
+    from deepbase.statements import model_told
+
     row = database.register_model(name, source, tokenize=tokenizer, tags=dict(map(_tag, tags)), **options)
-    units = sum(layer.width for layer in row.layers)
-    click.echo(f"registered model {name}: {row.architecture}, {len(row.layers)} layers, {units:,} units", err=True)
+    click.echo(model_told(row), err=True)
 
 
 @models.command("show", short_help="Show the layers of a model.")
@@ -284,8 +307,9 @@ def add_dataset(database: Database, name: str, source: str, text: str | None, re
 
     SOURCE is a .txt .csv .tsv .jsonl .parquet or .conllu file, or a DuckDB query.
     """
-    row = database.register_dataset(name, source, text=text, replace=replace)
-    click.echo(f"registered dataset {name}: {row.records:,} records", err=True)
+    from deepbase.statements import dataset_told
+
+    click.echo(dataset_told(database.register_dataset(name, source, text=text, replace=replace)), err=True)
 
 
 @datasets.command("show", short_help="Show the columns of a dataset.")
@@ -314,11 +338,10 @@ def add_hypotheses(database: Database, source: str, name: str | None, replace: b
     deepbase hypotheses add mine.py
     deepbase hypotheses add "length(word) > 6" --name long_word
     """
-    found = database.register_hypotheses(source, name=name, replace=replace)
-    for one in found:
-        click.echo(f"registered hypothesis {one}", err=True)
-    if not found:
-        click.echo(f"{source} is known already, and needs no registering", err=True)
+    from deepbase.statements import hypotheses_told
+
+    for told in hypotheses_told(database.register_hypotheses(source, name=name, replace=replace), source):
+        click.echo(told, err=True)
 
 
 @hypotheses.command("show", short_help="Show what is known of a hypothesis.")

@@ -7,29 +7,34 @@ it does leaves plain tables in the file (`deepbase.sql`), which other programs c
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from deepbase import catalog, runs
+from deepbase import catalog, runs, selections
 from deepbase.blocks import Level, Padding
 from deepbase.catalog import DatasetRow, HypothesisRow, ModelRow, Noun
 from deepbase.dataset_registry import Datasets
+from deepbase.duckdb_errors import bound
 from deepbase.errors import QueryError
 from deepbase.hypothesis_registry import Hypotheses
+from deepbase.inspect_sql import Request
 from deepbase.inspection import Inspection
 from deepbase.model_registry import Models
+from deepbase.parameters import Parameters
 from deepbase.query.base import Behavior, InspectSpec
+from deepbase.relation import Relation, translated
 from deepbase.run_registry import Runs
+from deepbase.script import Script
 from deepbase.store import Store
+from deepbase.tables.attach import Tables
+from deepbase.tables.base import Source
 
 if TYPE_CHECKING:
     from deepbase.engine.base import Progress
 
-LEAD = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
-"""What may stand in front of a statement; DuckDB counts lines from behind it."""
 CHECKPOINT = 5.0
 """Seconds between the checkpoints of a run."""
 
@@ -56,8 +61,10 @@ class Database:
         self.store = Store(path, read_only=read_only, create=create)
         self._models = Models(self.store)
         self._datasets = Datasets(self.store)
-        self._hypotheses = Hypotheses(self.store)
-        self._runs = Runs(self.store, self._models, self._datasets, self._hypotheses)
+        self.hypotheses = Hypotheses(self.store)
+        self._runs = Runs(self.store, self._models, self._datasets, self.hypotheses)
+        self._tables = Tables(Source(self.store, lambda name: self._models.get(name)[1], self.hypotheses.load))
+        self.store.prepare = self._tables.attach
         if not self.store.read_only:
             with self.store.transaction() as cursor:
                 runs.mark_dead(cursor)
@@ -148,7 +155,7 @@ class Database:
             HypothesisError: if a hypothesis cannot be understood; then none of them is registered.
             CatalogError: if a name is taken by another hypothesis.
         """
-        return self._hypotheses.register(source, name=name, replace=replace)
+        return self.hypotheses.register(source, name=name, replace=replace)
 
     def model(self, name: str) -> ModelRow:
         """The catalog's row of a model, with its layers."""
@@ -162,7 +169,7 @@ class Database:
 
     def hypothesis(self, name: str) -> HypothesisRow:
         """The row of a hypothesis, registered or shipped with DeepBase."""
-        return self._hypotheses.row(name)
+        return self.hypotheses.row(name)
 
     def run(self, run: int) -> dict[str, Any]:
         """The row of a run."""
@@ -181,52 +188,126 @@ class Database:
             else:
                 catalog.remove(cursor, noun, str(name))
 
-    def sql(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation | None:
-        """Run SQL. Python hypotheses that the query calls are loaded.
+    def sql(
+        self,
+        query: str,
+        parameters: Parameters = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> duckdb.DuckDBPyRelation | None:
+        """Run SQL: all that DuckDB knows, the INSPECT clause, and CREATE MODEL and its kin.
 
         Args:
-            query: any SQL of DuckDB; of several statements, the last gives the result.
-            parameters: values for the `?` of the last statement.
+            query: of several statements, the last gives the result.
+            parameters: values for the parameters of the last statement: a list for `?`, a mapping for `$name`.
+            progress: called after every block of an inspection.
+            tell: called with what a statement without an answer did, such as `registered model minilm: ...`.
 
         Returns:
             A relation, or None where the last statement gives no rows.
+
+        Raises:
+            DeepBaseError: if something that is named is not there, or a clause cannot be understood.
+            duckdb.Error: what DuckDB says of its own SQL.
+            RunInterrupted: on Ctrl-C during an inspection, which keeps what it had.
         """
         result = None
-        for result in self.script(query, parameters):  # noqa: B007
+        for result in self.script(query, parameters, progress=progress, tell=tell):  # noqa: B007
             pass
         return result
 
-    def script(self, query: str, parameters: Sequence[Any] | None = None) -> Iterator[duckdb.DuckDBPyRelation | None]:
-        """Run SQL statement by statement.
+    def script(
+        self,
+        query: str,
+        parameters: Parameters = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> Iterator[duckdb.DuckDBPyRelation | None]:
+        """Run SQL statement by statement; see `sql`.
 
         Yields:
             What `sql` returns, for each statement.
         """
-        with self.store.cursor() as cursor:
-            statements = cursor.extract_statements(query)
-        at = 0
-        for i, statement in enumerate(statements):
-            try:
-                last = i == len(statements) - 1
-                relation = self.relation(statement.query, parameters if last else None)
-            except duckdb.Error as error:
-                start = max(query.find(statement.query, at), 0)
-                lead = LEAD.match(query, start)
-                raise _moved(error, query.count("\n", 0, lead.end() if lead else start)) from error.__cause__
-            at += len(statement.query)
-            yield relation if _gives_rows(statement, relation) else None
+        return Script(self, progress or _ignore, tell or _ignore).run(query, parameters)
 
-    def relation(self, query: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyRelation:
+    def explain(self, query: str, parameters: Parameters = None) -> str:
+        """The plan of a query with INSPECT, as a tree for people, without running it.
+
+        Raises:
+            QueryError: if the query has no INSPECT; DuckDB explains all others.
+        """
+        return Script(self, _ignore, _ignore).explain(query, parameters)
+
+    def relation(self, query: str, parameters: Parameters = None) -> Relation:
         """One statement as a relation; its rows are read when they are used, or at once if the file may be released."""
-        self._hypotheses.load_called(query)
+        self.hypotheses.load_called(query)
+        try:
+            with translated():
+                return self._relation(query, parameters)
+        except duckdb.CatalogException as error:
+            explained = self._tables.explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _relation(self, query: str, parameters: Parameters) -> Relation:
         if not self.store.may_be_released:
-            return _run(self.store.connection, query, parameters)
+            connection = self.store.connection
+            self._tables.refresh(connection)
+            return Relation.of(bound(connection, query, parameters), self)
         with self.store.session():
             cursor = self.store.cursor()  # stays open, because the relation needs it
             cursor.execute(f"USE {self.store.name}")
-            found = _run(cursor, query, parameters).materialize()
+            found = self._tables.run(cursor, query, lambda: bound(cursor, query, parameters).materialize())
             cursor.execute("USE memory")
-        return found
+        return Relation.of(found, self)
+
+    def start(self, request: Request, observe: Callable[[Progress], None]) -> int:
+        """Run an inspection that a query asks for.
+
+        Returns:
+            The number of its run.
+        """
+        spec = self._with_selection(request)
+        return self._runs.begin(
+            spec,
+            list(spec.models),
+            spec.dataset,
+            list(request.hypotheses),
+            text=None,
+            options={},
+            checkpoint=CHECKPOINT,
+            observe=observe,
+        )
+
+    def plan(self, request: Request, run: int = 0) -> str:
+        """The plan of an inspection that a query asks for, with what became of it in a run."""
+        from deepbase.engine.estimate import estimate
+        from deepbase.report.plan import Happened, plan_text
+
+        happened = None
+        spec = self._with_selection(request)
+        try:
+            with duckdb.connect() as workspace:
+                job, _ = self._runs.bind(spec, workspace)
+                with self.store.session() as cursor:
+                    rows = self.hypotheses.rows_of(job.labels.labels)
+                    if run:
+                        happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
+                return plan_text(job, rows, estimate(job, self.store.session), happened)
+        finally:
+            if spec.selection and not run:
+                with self.store.transaction() as cursor:
+                    selections.remove_unused(cursor)
+
+    def _with_selection(self, request: Request) -> InspectSpec:
+        """The spec of a request, whose records are stored if no predicate gives them."""
+        if request.selection is None:
+            return request.spec
+        with self.store.transaction() as cursor:
+            return replace(request.spec, selection=selections.add(cursor, request.selection))
 
     def interrupter(self) -> Callable[[], None]:
         """What ends the query that this thread is about to run, called from another thread."""
@@ -356,27 +437,5 @@ def _loading(tokenize: Any, padding: Any, allow_pickle: bool, trust_remote_code:
     }
 
 
-def _run(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | None
-) -> duckdb.DuckDBPyRelation:
-    try:
-        return connection.sql(query, params=parameters)
-    except (duckdb.BinderException, duckdb.CatalogException):
-        connection.execute(query, parameters)  # fails as well, and says in which line
-        raise
-
-
-def _gives_rows(statement: duckdb.Statement, relation: duckdb.DuckDBPyRelation) -> bool:
-    """Whether the rows of a statement are an answer, rather than how it went."""
-    kinds = statement.expected_result_type
-    return kinds == [duckdb.ExpectedResultType.QUERY_RESULT] or relation.columns not in (["Count"], ["Success"])
-
-
-def _moved(error: duckdb.Error, lines: int) -> duckdb.Error:
-    """An error of DuckDB with the line of the whole text, of which it saw one statement."""
-    found = re.search(r"^LINE (\d+): (.*)\n( *\^)", str(error), re.MULTILINE)
-    if not lines or not found:
-        return error
-    line = str(int(found[1]) + lines)
-    shown = f"LINE {line}: {found[2]}\n{' ' * (len(line) - len(found[1]))}{found[3]}"
-    return type(error)(str(error)[: found.start()] + shown + str(error)[found.end() :])
+def _ignore(_: object) -> None:
+    pass

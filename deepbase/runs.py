@@ -152,6 +152,12 @@ def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> Saved | None:
     return Saved(bytes(found[0][0]), float(found[0][1])) if found else None
 
 
+def tally(cursor: duckdb.DuckDBPyConnection, run: int) -> list[tuple[str | None, int]]:
+    """How many scores a run left, by note."""
+    rows = cursor.execute("SELECT note, count(*) FROM scores WHERE run = ? GROUP BY ALL ORDER BY ALL", [run]).fetchall()
+    return [(note, int(count)) for note, count in sorted(rows, key=lambda r: r[0] or "")]
+
+
 def number(name: str | int) -> int:
     """The number of a run.
 

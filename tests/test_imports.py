@@ -13,8 +13,8 @@ import deepbase
 
 ROOT = Path(deepbase.__file__).parent
 STAGES = {"query", "inputs", "models", "labels", "measures"}
-LIGHT = {"__init__", "cli", "cli_options", "errors", "blocks", "catalog", "runs", "selections", "store", "instance"}
-LIGHT |= {"inspection"}
+LIGHT = {"__init__", "cli", "cli_options", "errors", "faults", "relation", "blocks", "catalog", "runs", "store"}
+LIGHT |= {"instance", "inspection", "selections"}
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for file in sorted(ROOT.rglob("*.py"))
@@ -65,15 +65,33 @@ def test_imports_go_one_way(name):
     stages = {_stage(i) for i in imported}
     assert "cli" not in imported, "nobody imports the command line"
     if stage in STAGES:
-        assert stages - {stage} <= {"errors", "blocks"}, "a stage knows its own modules, and the nouns"
+        assert stages - {stage} <= {"errors", "faults", "blocks"}, "a stage knows its own modules, and the nouns"
     if stage in ("catalog", "runs", "selections", "store", "instance"):
         assert stages <= {"errors", "blocks", "catalog", "selections", "store", "instance"}, (
             "the tables know nothing of what fills them"
         )
     if stage == "engine":
         assert stages <= STAGES | {"engine", "errors", "blocks", "catalog", "runs", "store"}
+    if stage == "tables":
+        assert stages <= {
+            "tables",
+            "inputs",
+            "models",
+            "labels",
+            "engine",
+            "errors",
+            "faults",
+            "blocks",
+            "catalog",
+            "store",
+        }
+        assert {i for i in imported if _stage(i) == "engine"} <= {"engine.behaviors"}
+    if stage in STAGES | {"engine", "catalog", "runs", "store", "instance"}:
+        assert "tables" not in stages, "the tables are one more face of what is there"
+    if stage in ("faults", "relation"):
+        assert stages <= {"faults"}
     if stage == "report":
-        assert stages <= {"report", "errors", "blocks", "catalog", "inspection", "engine"}
+        assert stages <= {"report", "errors", "blocks", "catalog", "inspection", "engine", "labels"}
     if stage in ("cli", "cli_options"):
         heavy = stages & (STAGES | {"engine"})
         assert heavy <= {"labels"}, "the command line calls the database, and lists the library"
@@ -88,10 +106,13 @@ def test_errors_import_nothing_of_ours_and_blocks_only_errors():
 def test_the_stages_meet_in_the_engine_alone():
     """The registries above it make names of what stages give; they never hand the values of one stage to another."""
     meeting = {n for n in MODULES if len({_stage(i) for i in _ours(n)} & {"models", "labels", "measures"}) > 1}
+    meeting -= {"tables.base"}  # it only says where a scan gets both from
     assert {_stage(n) for n in meeting} <= {"engine", "__init__", "deepbase"}
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if _stage(n) in {*LIGHT, "query", "inputs", "labels", "report"}])
+@pytest.mark.parametrize(
+    "name", [n for n in MODULES if _stage(n) in {*LIGHT, "query", "inputs", "labels", "report", "tables"}]
+)
 def test_no_torch_where_nothing_is_computed(name):
     heavy = {i.split(".")[0] for i in _imports(name, everywhere=False)} & {"torch", "transformers"}
     assert not heavy

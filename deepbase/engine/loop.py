@@ -46,12 +46,12 @@ def fold_blocks(job: Job, state: RunState, session: Session, between: Between) -
             rest = job.records.limit - state.records_seen
             if rest <= 0:
                 return
-            state = _fold_block(job, index, table.slice(0, rest), state, between)
+            state = fold_block(job, index, table.slice(0, rest), state, between)
             give_back_memory()
             yield state
 
 
-def _fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: Between) -> RunState:
+def fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: Between) -> RunState:
     """The state with one more block, which every model reads in turn."""
     codes, slices = _slices(job, table)
     blocks: list[Block] = []

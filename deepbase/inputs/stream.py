@@ -51,6 +51,7 @@ class Records:
         source: SQL for the records, which are called `inputs`; with a stored selection, for those alone.
         columns: the columns that are read.
         groups: SQL for the values by which records are grouped.
+        slices: how many groups of records there are.
         where: an SQL predicate over the columns of `inputs`; empty for all.
         total: how many records the table has.
         matching: how many of them pass the filter.
@@ -63,6 +64,7 @@ class Records:
     source: str
     columns: tuple[str, ...]
     groups: tuple[str, ...]
+    slices: int
     where: str
     total: int
     matching: int
@@ -148,8 +150,7 @@ def records(
     matching = total
     if where or selection:
         matching = _matching(connection, source, where, own)
-    if groups:
-        _check_groups(connection, f"{source} {_condition(where)}", groups, group_by)
+    slices = _count_groups(connection, f"{source} {_condition(where)}", groups, group_by) if groups else 1
     mean = max(float(characters or 0), 1.0)
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
     span = min(max(size * total // matching, 1), total, READ_PLACES)
@@ -157,6 +158,7 @@ def records(
         source=source,
         columns=tuple(c for c in own if c in ALWAYS or c in columns),
         groups=tuple(groups),
+        slices=slices,
         where=where,
         total=total,
         matching=matching,
@@ -196,17 +198,18 @@ def _matching(connection: duckdb.DuckDBPyConnection, source: str, where: str, ow
     return found
 
 
-def _check_groups(
+def _count_groups(
     connection: duckdb.DuckDBPyConnection, source: str, groups: Sequence[str], group_by: Sequence[str]
-) -> None:
-    """Refuse more groups than states would fit into memory."""
+) -> int:
+    """How many groups there are; more than have room for their states are refused."""
     query = f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(groups)} FROM {source})"
-    found = connection.execute(query).fetchall()[0][0]
+    found = int(connection.execute(query).fetchall()[0][0])
     if found > MOST_GROUPS:
         raise DatasetError(
             f"grouping records by {', '.join(group_by)} makes {found:,} groups, and each has states of its own",
             f"Group by something that has at most {MOST_GROUPS:,} values.",
         )
+    return found
 
 
 def permuted(places: Ints, size: int, seed: int) -> Ints:

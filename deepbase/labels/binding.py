@@ -58,6 +58,11 @@ def bind(
     return tuple(found.values())
 
 
+def of_columns(columns: Iterable[Column]) -> tuple[Label, ...]:
+    """The labels that columns are: one a number or boolean, one for each listed value of a category."""
+    return tuple(x for c in columns if c.kind != "category" or c.values is not None for x in _of_column(c))
+
+
 def label_kind(sql_type: str, name: str) -> Kind:
     """The kind of hypothesis that an SQL type makes.
 

@@ -73,7 +73,11 @@ def show_facts(facts: Mapping[str, Any], form: str) -> None:
 
 
 def show_relation(relation: Any, form: str) -> None:
-    """Print a DuckDB relation."""
+    """Print a DuckDB relation; of a plan, its text."""
+    if form == "table" and relation.columns == ["explain_key", "explain_value"]:
+        for _, plan in relation.fetchall():
+            print(plan)
+        return
     show(relation.columns, rows_of(relation), form)
 
 

@@ -1,0 +1,106 @@
+"""The hypotheses that a query may choose from: all that has a name for some datasets.
+
+The table `hypotheses` has what was registered. An inspection may name more: the library, each value of an annotation
+column (`upos=NOUN`), numeric and boolean columns, and any SQL expression. For a query with an INSPECT clause they are
+all rows of `hypotheses`, so that a predicate can choose them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import duckdb
+
+from deepbase.blocks import Column, Level
+from deepbase.catalog import DatasetRow, HypothesisRow
+from deepbase.errors import HypothesisError
+from deepbase.hypothesis_registry import Hypotheses
+from deepbase.inputs.symbols import symbols_schema
+from deepbase.labels.base import Label, Registered
+from deepbase.labels.binding import bind, of_columns
+from deepbase.labels.evaluate import expression_type
+
+
+class Nameable:
+    """The hypotheses that can be named for some datasets.
+
+    Args:
+        hypotheses: the registry.
+        datasets: the datasets.
+        connection: binds SQL expressions.
+        level: what the symbols are.
+    """
+
+    def __init__(
+        self,
+        hypotheses: Hypotheses,
+        datasets: Sequence[DatasetRow],
+        connection: duckdb.DuckDBPyConnection,
+        level: Level,
+    ) -> None:
+        self.hypotheses, self.datasets, self.connection, self.level = hypotheses, datasets, connection, level
+
+    def rows(self, texts: Iterable[str]) -> dict[str, HypothesisRow]:
+        """All of them, by name.
+
+        Args:
+            texts: what the query compares hypotheses with; those that are SQL expressions, or values that no column
+                lists, are among them.
+        """
+        found = {row.hypothesis: row for row in self._registered()}
+        for dataset in self.datasets:
+            labels = of_columns(self._columns(dataset))
+            found.update({r.hypothesis: r for r in self.hypotheses.rows_of(labels) if r.hypothesis not in found})
+        for text in texts:
+            if text not in found and not any(c in text for c in "*?["):
+                for dataset in self.datasets:
+                    labels = self.labels(dataset, text)
+                    if [x.name for x in labels] == [text]:
+                        found.update({text: self.hypotheses.rows_of(labels)[0]})
+        return found
+
+    def labels(self, dataset: DatasetRow, name: str) -> tuple[Label, ...]:
+        """What a name means for a dataset; nothing if it means nothing."""
+        known = self.hypotheses.load([name])
+        columns = self._columns(dataset)
+        known = hide_library(known, {c.name for c in columns})
+        try:
+            return bind([name], known, columns, partial(self._type_of, dataset))
+        except HypothesisError:
+            return ()
+
+    def _registered(self) -> list[HypothesisRow]:
+        """The registered ones and the library; a function of categories is one hypothesis for each of them."""
+        taken = {c.name for d in self.datasets for c in d.columns}
+        known = hide_library(self.hypotheses.load([]), taken)
+        categories = [n for n, h in known.items() if h.kind == "category"]
+        loaded = self.hypotheses.load(categories)
+        rows = []
+        for name, one in known.items():
+            function = loaded[name].function if name in categories else None
+            for member in [f"{name}={v}" for v in function.values] if function else [name]:
+                rows.append(
+                    HypothesisRow(
+                        hypothesis=member,
+                        kind="boolean" if function else one.kind,
+                        source=one.source,
+                        fingerprint=one.fingerprint,
+                        description=one.description,
+                        expression=one.expression or None,
+                    )
+                )
+        return rows
+
+    def _columns(self, dataset: DatasetRow) -> list[Column]:
+        schema = symbols_schema(dataset.columns, self.level)
+        return [c for c in dataset.columns if c.name in schema.names]
+
+    def _type_of(self, dataset: DatasetRow, expression: str) -> str:
+        schema = symbols_schema(dataset.columns, self.level)
+        return expression_type(self.connection, expression, schema)
+
+
+def hide_library(known: dict[str, Registered], taken: set[str]) -> dict[str, Registered]:
+    """Without the shipped hypotheses whose name a column of the dataset has."""
+    return {n: h for n, h in known.items() if not (n in taken and h.source.startswith("deepbase.hypotheses"))}
