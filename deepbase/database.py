@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -26,14 +28,14 @@ from deepbase.model_registry import Models
 from deepbase.parameters import Parameters
 from deepbase.query.base import Behavior, InspectSpec
 from deepbase.relation import Relation, translated
-from deepbase.run_registry import Runs
+from deepbase.run_registry import Asked, Runs
 from deepbase.script import Script
 from deepbase.store import Store
 from deepbase.tables.attach import Tables
 from deepbase.tables.base import Source
 
 if TYPE_CHECKING:
-    from deepbase.engine.base import Progress
+    from deepbase.engine.base import Job, Progress
 
 CHECKPOINT = 5.0
 """Seconds between the checkpoints of a run."""
@@ -243,14 +245,17 @@ class Database:
     def relation(self, query: str, parameters: Parameters = None) -> Relation:
         """One statement as a relation; its rows are read when they are used, or at once if the file may be released."""
         self.hypotheses.load_called(query)
-        try:
-            with translated():
-                return self._relation(query, parameters)
-        except duckdb.CatalogException as error:
-            explained = self._tables.explained(error)
-            if explained is None:
-                raise
-            raise explained from error
+        while True:
+            try:
+                with translated():
+                    return self._relation(query, parameters)
+            except duckdb.CatalogException as error:
+                if self.hypotheses.load_missing(error):
+                    continue
+                explained = self._tables.explained(error)
+                if explained is None:
+                    raise
+                raise explained from error
 
     def _relation(self, query: str, parameters: Parameters) -> Relation:
         if not self.store.may_be_released:
@@ -271,36 +276,40 @@ class Database:
             The number of its run.
         """
         spec = self._with_selection(request)
-        return self._runs.begin(
-            spec,
-            list(spec.models),
-            spec.dataset,
-            list(request.hypotheses),
-            text=None,
-            options={},
-            checkpoint=CHECKPOINT,
-            observe=observe,
-        )
+        asked = Asked(spec, spec.models, spec.dataset, list(request.hypotheses))
+        return self._runs.begin(asked, checkpoint=CHECKPOINT, observe=observe)
 
-    def plan(self, request: Request, run: int = 0) -> str:
-        """The plan of an inspection that a query asks for, with what became of it in a run."""
+    def plan(self, request: Request | Mapping[str, Any], run: int = 0) -> str:
+        """The plan of an inspection, with what became of it in a run.
+
+        Args:
+            request: what a query asks for, or the arguments of `inspect`.
+            run: the number of its run; 0 if there was none.
+        """
+        if isinstance(request, Request):
+            spec = self._with_selection(request)
+            asked = Asked(spec, spec.models, spec.dataset, list(request.hypotheses))
+        else:
+            given = signature(self.inspect).bind(**request)
+            given.apply_defaults()
+            asked = _asked(given.arguments)
+        try:
+            return self._runs.trial(asked, partial(self._planned, run))
+        finally:
+            if asked.spec.selection and not run:
+                with self.store.transaction() as cursor:
+                    selections.remove_unused(cursor)
+
+    def _planned(self, run: int, job: Job) -> str:
         from deepbase.engine.estimate import estimate
         from deepbase.report.plan import Happened, plan_text
 
         happened = None
-        spec = self._with_selection(request)
-        try:
-            with duckdb.connect() as workspace:
-                job, _ = self._runs.bind(spec, workspace)
-                with self.store.session() as cursor:
-                    rows = self.hypotheses.rows_of(job.labels.labels)
-                    if run:
-                        happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
-                return plan_text(job, rows, estimate(job, self.store.session), happened)
-        finally:
-            if spec.selection and not run:
-                with self.store.transaction() as cursor:
-                    selections.remove_unused(cursor)
+        with self.store.session() as cursor:
+            rows = self.hypotheses.rows_of(job.labels.labels)
+            if run:
+                happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
+        return plan_text(job, rows, estimate(job, self.store.session), happened)
 
     def _with_selection(self, request: Request) -> InspectSpec:
         """The spec of a request, whose records are stored if no predicate gives them."""
@@ -380,7 +389,8 @@ class Database:
             DeepBaseError: if something that is named is not there, or does not work.
             RunInterrupted: on Ctrl-C. The run keeps what it had and can be resumed.
         """
-        observe = progress or (lambda _: None)
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        observe = progress or _ignore
         if resume is not None:
             if model is not None or dataset is not None or hypotheses not in ((), None):
                 raise QueryError("a resumed run has its model, dataset and hypotheses", "Give only the run.")
@@ -390,38 +400,30 @@ class Database:
             raise QueryError("an inspection needs a model and a dataset", "Name both, or a run to resume.")
         if not exact:
             raise QueryError("a run cannot stop early: it reads every record", "Leave exact out, or limit records.")
-        models = list(model) if isinstance(model, list | tuple) else [model]
-        spec = InspectSpec(
-            models=tuple(map(str, range(len(models)))),  # the names are yet to be found
-            dataset="",
-            hypotheses=(),
-            measures=_several(measures),
-            layers=_several(layers),
-            group_by=_several(group_by),
-            at=at,
-            behavior=behavior,
-            where=where or "",
-            records=records,
-            window=window,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            error=error,
-            confidence=confidence,
-        )
-        options = _loading(tokenize, padding, allow_pickle, trust_remote_code)
-        begun = self._runs.begin(
-            spec,
-            models,
-            dataset,
-            hypotheses,
-            units=units,
-            text=text,
-            options=options,
-            checkpoint=checkpoint,
-            observe=observe,
-        )
+        begun = self._runs.begin(_asked(arguments), checkpoint=checkpoint, observe=observe)
         return Inspection(self, begun)
+
+
+OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "error", "confidence")
+"""The arguments of `inspect` that a spec has as they are."""
+
+
+def _asked(given: Mapping[str, Any]) -> Asked:
+    """The arguments of `inspect` as a request."""
+    model = given["model"]
+    models = list(model) if isinstance(model, list | tuple) else [model]
+    spec = InspectSpec(
+        models=tuple(map(str, range(len(models)))),  # the names are yet to be found
+        dataset="",
+        hypotheses=(),
+        measures=_several(given["measures"]),
+        layers=_several(given["layers"]),
+        group_by=_several(given["group_by"]),
+        where=given["where"] or "",
+        **{name: given[name] for name in OF_SPEC},
+    )
+    loading = (given[name] for name in ("tokenize", "padding", "allow_pickle", "trust_remote_code"))
+    return Asked(spec, models, given["dataset"], given["hypotheses"], given["units"], given["text"], _loading(*loading))
 
 
 def _several(values: str | Sequence[str]) -> tuple[str, ...]:

@@ -33,8 +33,12 @@ OBJECT = "python"
 """The source of a function that was handed over, and cannot be loaded again."""
 MISSING_COLUMN = "not found in FROM"
 """What DuckDB says of a column that is not there."""
+MISSING_FUNCTION = re.compile(r"Scalar Function with name (.+) does not exist!")
 CALLED = re.compile(r'(\w+|"(?:[^"]|"")+")\s*\(')
 """A name that a query calls as a function."""
+
+
+NOTHING = Registered(name="", kind=None, source="", fingerprint="", description="")
 
 
 class Hypotheses:
@@ -154,6 +158,13 @@ class Hypotheses:
         """
         if names := set(_called(query)):
             self.load([n for n in names if not any(c in n for c in "*?[")])
+
+    def load_missing(self, error: duckdb.Error) -> bool:
+        """Make the hypothesis callable that a view or a macro in a query called; False if there is no such thing."""
+        found = MISSING_FUNCTION.search(str(error))
+        if found is None or found[1] in self.functions:
+            return False
+        return self.load([found[1]]).get(found[1], NOTHING).function is not None
 
     def _write(
         self, found: Sequence[tuple[HypothesisRow, Hypothesis | None]], *, replace: bool = False, again: bool = False

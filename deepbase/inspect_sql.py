@@ -58,8 +58,8 @@ OF_CALL = (
 )
 """The options that the function form takes."""
 
-Runner = Callable[["Request"], int]
-"""Runs an inspection, or explains it; gives the number of its run."""
+Runner = Callable[["Request | Mapping[str, Any]"], int]
+"""Runs an inspection, or explains it; gives the number of its run. It is a request, or the options of a call."""
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
@@ -89,7 +89,6 @@ class Statement:
         whole: the text of the user that it is part of.
         connect: gives a connection on which the user's tables can be seen.
         hypotheses: the registry.
-        call: the function form: options in, the number of a run out.
         catalog_name: what SQL calls the database of the catalog.
     """
 
@@ -101,17 +100,19 @@ class Statement:
         *,
         connect: Connect,
         hypotheses: Hypotheses,
-        call: Callable[[Mapping[str, Any]], int],
         catalog_name: str,
     ) -> None:
         self.source, self.values, self.whole = source, values, whole
-        self.connect, self.hypotheses, self.call = connect, hypotheses, call
+        self.connect, self.hypotheses = connect, hypotheses
         words = {t.upper for t in tokens(source.text)[:6]}
         lasting = {"CREATE", "VIEW"} <= words or {"CREATE", "MACRO"} <= words
         self.schema = "main" if lasting else f"{catalog.quoted(catalog_name)}.main"
 
     def run(self, runner: Runner) -> Source:
         """Run all inspections of the statement.
+
+        Args:
+            runner: runs one, or explains it.
 
         Returns:
             The statement that is left to DuckDB.
@@ -120,10 +121,11 @@ class Statement:
             QueryError: if a clause cannot be understood; with its place.
         """
         self._check_syntax()
+        self.hypotheses.load_called(self.source.text)
         source = self.source
         while (found := _next(source, self.whole)) is not None:
             if isinstance(found, Call):
-                source = self._called(source, found)
+                source = self._called(source, found, runner)
                 continue
             with self.connect() as connection:
                 clause = _Clause(self, source, found, connection)
@@ -164,7 +166,7 @@ class Statement:
             found[option.name.name.lower()] = float(value) if isinstance(value, Decimal) else value
         return found
 
-    def _called(self, source: Source, call: Call) -> Source:
+    def _called(self, source: Source, call: Call, runner: Runner) -> Source:
         """The function form: run it, and put the scores in its place."""
         found = tokens(source.text)
         for option in call.options:
@@ -175,7 +177,7 @@ class Statement:
         for name in ("model", "dataset", "hypotheses"):
             if options.get(name) in (None, [], ""):
                 raise at_token(f"inspect(...) needs {name}", f"Give it: {name} := ...", source, first, self.whole)
-        run = self.call(options)
+        run = runner(options)
         text = f"(SELECT * FROM {self.schema}.scores WHERE run = {run})" + ("" if call.alias else " AS inspect")
         return source.replace(first.start, found[call.end - 1].end, text)
 
@@ -290,14 +292,8 @@ class _Clause:
 
     def _applicable(self, target: Target, named: frozenset[str], level: Level) -> tuple[str, ...]:
         """The hypotheses without those that only a broad predicate chose, and that the dataset cannot answer."""
-        names = self._names(level, [target.dataset])
-        (row,) = names.datasets
-        columns = {c.name for c in row.columns}
-        left_out = []
-        for name in target.hypotheses:
-            of_column = name in columns or name.partition("=")[0] in columns
-            if name not in named and not of_column and not names.labels(row, name):
-                left_out.append(name)
+        broad = [name for name in target.hypotheses if name not in named]
+        left_out = self._names(level, [target.dataset]).not_applicable(broad)
         if left_out:
             few = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
             message = f"left out, since they read what dataset '{target.dataset}' does not have: {few}"

@@ -70,6 +70,21 @@ class Nameable:
         except HypothesisError:
             return ()
 
+    def not_applicable(self, names: Sequence[str]) -> list[str]:
+        """Those of some hypotheses that read what the dataset does not have."""
+        (dataset,) = self.datasets
+        columns = self._columns(dataset)
+        own = {c.name for c in columns}
+        doubtful = [n for n in names if n not in own and n.partition("=")[0] not in own]
+        known = hide_library(self.hypotheses.load(doubtful), own) if doubtful else {}
+        found = []
+        for name in doubtful:
+            try:
+                bind([name], known, columns, partial(self._type_of, dataset))
+            except HypothesisError:
+                found.append(name)
+        return found
+
     def _registered(self) -> list[HypothesisRow]:
         """The registered ones and the library; a function of categories is one hypothesis for each of them."""
         taken = {c.name for d in self.datasets for c in d.columns}

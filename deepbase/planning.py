@@ -85,6 +85,7 @@ class Planner:
         self.parameters, self.nameable, self.builtin = parameters, nameable, builtin
         self.predicates = [q for p in predicates if (q := before_scores(scope, p)) is not None]
         self.components = components(scope, self.predicates)
+        self.known_names: dict[str, list[str]] = {}
         self.inputs = scope.required("inputs")
         self.with_records = self._component(RECORDS)
 
@@ -169,9 +170,12 @@ class Planner:
                     )
 
     def _names(self, noun: str) -> list[str]:
+        if noun in self.known_names:
+            return self.known_names[noun]
         table = KNOWN if noun == "hypothesis" else NAMES[noun]
         found = self.run(Source.made(f"SELECT DISTINCT {noun} FROM {table} ORDER BY ALL", 0))
-        return [str(x) for x in found.column(0).to_pylist()]
+        self.known_names[noun] = [str(x) for x in found.column(0).to_pylist()]
+        return self.known_names[noun]
 
     def _datasets(self) -> list[str]:
         """The datasets, in order; each has a record that passes, unless there is only one."""

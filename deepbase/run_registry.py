@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -31,6 +31,30 @@ if TYPE_CHECKING:
 Observe = Callable[["Progress"], None]
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as a user makes it.
+
+    Attributes:
+        spec: the request; the names of its models, dataset and hypotheses are those that these turn out to have.
+        models: registered names, globs over them, or anything that `Database.inspect` takes as a model.
+        dataset, hypotheses, units: as in `Database.inspect`.
+        text: the column of texts of a dataset that is not registered.
+        options: for loading a model that is not registered.
+    """
+
+    spec: InspectSpec
+    models: Sequence[Any]
+    dataset: Any
+    hypotheses: Any
+    units: Any = None
+    text: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class _Added:
     """What a request has written so far."""
@@ -49,27 +73,11 @@ class Runs:
         self.datasets = datasets
         self.hypotheses = hypotheses
 
-    def begin(
-        self,
-        spec: InspectSpec,
-        models: Sequence[Any],
-        dataset: Any,
-        hypotheses: Any,
-        *,
-        units: Any = None,
-        text: str | None,
-        options: Mapping[str, Any],
-        checkpoint: float,
-        observe: Observe,
-    ) -> int:
+    def begin(self, asked: Asked, *, checkpoint: float, observe: Observe) -> int:
         """Run a request to its end.
 
         Args:
-            spec: the request; the names of its models, dataset and hypotheses are those that these turn out to have.
-            models: registered names, globs over them, or anything that `Database.inspect` takes as a model.
-            dataset, hypotheses, units: as in `Database.inspect`.
-            text: the column of texts of a dataset that is not registered.
-            options: for loading a model that is not registered.
+            asked: the request.
             checkpoint: the least number of seconds between two checkpoints.
             observe: told about every block.
 
@@ -79,31 +87,45 @@ class Runs:
         added = _Added()
         try:
             with self.store.released(), duckdb.connect() as workspace:
-                names, added.hypotheses = self.hypotheses.adopt(hypotheses)
-                dataset_name, new = self.datasets.find(dataset, text=text)
-                added.names += [("dataset", dataset_name)] if new else []
-                found: list[str] = []
-                for model in models:
-                    for name, new in self.models.find_all(model, options):
-                        added.names += [("model", name)] if new else []
-                        found.append(name)
-                found = list(dict.fromkeys(found))
-                spec = replace(spec, models=tuple(found), dataset=dataset_name, hypotheses=tuple(names))
-                if units is not None:
-                    chosen = {name: self._units(name, spec.layers, units) for name in found}
-                    spec = replace(spec, units=chosen, layers=())
-                job, facts = self.bind(spec, workspace)
+                job, facts = self.bind(self._settled(asked, added), workspace)
                 with self.store.transaction() as cursor:
                     rows = self.hypotheses.rows_of(job.labels.labels)
-                    added.run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, spec.seed, rows)
+                    added.run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, job.spec.seed, rows)
                 self._drive(job, added.run, None, facts, checkpoint=checkpoint, observe=observe)
         except BaseException as error:
             try:
-                self._forget(added, spec)
+                self._forget(added, asked.spec)
             except DeepBaseError as second:
                 error.add_note(f"What the request had registered is still there: {second}")
             raise
         return added.run
+
+    def trial(self, asked: Asked, look: Callable[[Job], T]) -> T:
+        """Bind a request, look at its job, and leave everything as it was."""
+        added = _Added()
+        try:
+            with duckdb.connect() as workspace:
+                job, _ = self.bind(self._settled(asked, added), workspace)
+                return look(job)
+        finally:
+            self._forget(added, asked.spec)
+
+    def _settled(self, asked: Asked, added: _Added) -> InspectSpec:
+        """The spec of a request, with the names of what it brings along, which is registered."""
+        names, added.hypotheses = self.hypotheses.adopt(asked.hypotheses)
+        dataset, new = self.datasets.find(asked.dataset, text=asked.text)
+        added.names += [("dataset", dataset)] if new else []
+        found: list[str] = []
+        for model in asked.models:
+            for name, new in self.models.find_all(model, asked.options):
+                added.names += [("model", name)] if new else []
+                found.append(name)
+        found = list(dict.fromkeys(found))
+        spec = replace(asked.spec, models=tuple(found), dataset=dataset, hypotheses=tuple(names))
+        if asked.units is None:
+            return spec
+        units = {name: self._units(name, spec.layers, asked.units) for name in found}
+        return replace(spec, units=units, layers=())
 
     def _units(self, name: str, layers: Sequence[str], units: Any) -> Mapping[str, Ranges]:
         _, model = self.models.get(name)

@@ -88,7 +88,7 @@ class Script:
         statement = self._statement(source, values, whole)
         plans: list[str] = []
 
-        def explain(request: Request) -> int:
+        def explain(request: Request | Mapping[str, Any]) -> int:
             run = self._run(request) if analyze else 0
             plans.append(self.database.plan(request, run))
             return run
@@ -167,16 +167,13 @@ class Script:
             whole,
             connect=self._connection,
             hypotheses=self.database.hypotheses,
-            call=self._call,
             catalog_name=self.database.store.name,
         )
 
-    def _run(self, request: Request) -> int:
-        return self.database.start(request, self.progress)
-
-    def _call(self, options: Mapping[str, Any]) -> int:
-        given = dict(options)
-        return self.database.inspect(**given, progress=self.progress).run_id
+    def _run(self, request: Request | Mapping[str, Any]) -> int:
+        if isinstance(request, Request):
+            return self.database.start(request, self.progress)
+        return self.database.inspect(**request, progress=self.progress).run_id
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

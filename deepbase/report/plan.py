@@ -57,7 +57,7 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
     tree.add(
         _line(
             "cost",
-            f"about {cost.forwards:,} forwards of up to {job.spec.batch_size} sequences on "
+            f"about {cost.forwards:,} forward{'s' * (cost.forwards != 1)} of up to {job.spec.batch_size} sequences on "
             f"{job.parts[0].model.device}, {_time(cost.seconds)} (measured on {cost.sample} records)",
         )
     )
@@ -86,10 +86,9 @@ def _model(tree: Tree, part: Part) -> None:
     model, count = part.model, len(part.layers)
     deepest = max(part.layers, key=lambda x: x.of.layer_index)
     last = max(x.layer_index for x in model.layers)
-    stop = "the whole forward" if deepest.of.layer_index == last else f"the forward ends after {deepest.layer}"
-    branch = tree.add(
-        _line("model", f"{part.name} ({model.architecture}): {count} of {len(model.layers)} layers; {stop}")
-    )
+    ends = "" if deepest.of.layer_index == last else ", where the forward ends"
+    of = f"{count} of {len(model.layers)} layers"
+    branch = tree.add(_line("model", f"{part.name} ({model.architecture}): {of}, the deepest {deepest.layer}{ends}"))
     _list(branch, (_layer(x) for x in part.layers), count)
 
 

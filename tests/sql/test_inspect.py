@@ -515,3 +515,104 @@ def test_errors_of_duckdb_keep_the_lines(study, query, line, wrong):
     marks = str(caught.value).splitlines()[str(caught.value).splitlines().index(shown) + 1]
     assert shown == f"LINE {line + 1}: {query.splitlines()[line - 1]}"
     assert shown[marks.index("^") :].startswith(wrong)
+
+
+# EXPLAIN.
+
+
+def test_explain_tells_the_plan_and_runs_nothing(study):
+    before = study.sql("SELECT count(*) FROM runs").fetchall()
+    query = QUERY.replace("pearson", "pearson, cohens_d") + " AND U.unit <> 1 AND D.year > 2000 GROUP BY D.genre"
+    ((key, plan),) = study.sql(f"EXPLAIN {query}").fetchall()
+    assert key == "inspection"
+    assert plan == study.explain(query)
+    for line in (
+        "INSPECT 2 units x 2 hypotheses, by pearson, cohens_d",
+        "records: 20 of the 30 of books, in random order (seed 0); about 356 symbols",
+        'where (inputs."year" > 2000)',
+        "model: small-1 (Net): 1 of 3 layers, the deepest mix, where the forward ends",
+        "mix: 2 of 3 units: 0, 2",
+        'has_e: boolean, "has_e"("word")',
+        "upos=NOUN: boolean, \"upos\" = 'NOUN'",
+        "states: PairMoments, shared by pearson, cohens_d: ",
+        "groups: inputs.genre; 4 of records, each with states of its own",
+        "cost: about 1 forward of up to 32 sequences on cpu, ",
+        "stops: when every record was read",
+    ):
+        assert line in plan
+    assert study.sql("SELECT count(*) FROM runs").fetchall() == before
+
+
+def test_explain_of_own_records_and_of_the_function_form_leaves_nothing(study):
+    before = study.sql("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM selections)").fetchall()
+    plan = study.explain(QUERY.replace(FROM, FROM + ", marked k") + " AND k.record = D.record AND k.even")
+    assert "records: 5 of the 30 of books" in plan
+    assert "chosen by the query" in plan
+    plan = study.explain("FROM inspect(model := 'small-1', dataset := 'books', hypotheses := 'has_e', layers := 'mix')")
+    assert "INSPECT 3 units x 1 hypotheses, by pearson" in plan
+    after = study.sql("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM selections)").fetchall()
+    assert after == before
+
+
+def test_explain_analyze_adds_what_happened(study):
+    plan = study.sql(f"EXPLAIN ANALYZE {QUERY}").fetchall()[0][1]
+    run = last_run(study)
+    assert f"run {run['run']}: 30 records, 534 symbols, " in plan
+    assert "6 scores" in plan
+    assert "symbols without word: 73" in plan
+
+
+def test_explain_of_several_and_of_one_that_needs_another(study):
+    plan = study.explain(f"WITH a AS ({QUERY}) FROM a UNION ALL {QUERY}")
+    assert plan.count("INSPECT 3 units") == 2
+    chained = QUERY.replace("units U", f"(SELECT S.model, S.layer, S.unit {CLAUSE} {FROM} {WHERE}) U")
+    assert "INSPECT what the scores of these choose; EXPLAIN ANALYZE runs them" in study.explain(chained)
+
+
+def test_what_duckdb_explains_is_its_own(study):
+    assert study.sql("EXPLAIN SELECT 1").columns == ["explain_key", "explain_value"]
+    with pytest.raises(QueryError, match="there is no INSPECT to explain"):
+        study.explain("SELECT 1")
+
+
+# Functions and views.
+
+
+def test_a_view_over_a_hypothesis_works_after_reopening(tmp_path, write):
+    import deepbase
+
+    file = write("mine.py", "import deepbase\n\n@deepbase.hypothesis\ndef ends_in_t(word: str) -> bool:\n"
+                            "    return word.endswith('t')\n")  # fmt: skip
+    with deepbase.connect(tmp_path / "a.duckdb") as db:
+        db.register_hypotheses(str(file))
+        db.sql("CREATE VIEW ending AS SELECT w, ends_in_t(w) AS t FROM (VALUES ('cat'), ('dog')) v(w)")
+    with deepbase.connect(tmp_path / "a.duckdb") as db:
+        assert db.sql("FROM ending ORDER BY w").fetchall() == [("cat", True), ("dog", False)]
+
+
+def test_a_hypothesis_can_choose_records(study):
+    study.sql(f"SELECT 1 {CLAUSE} {FROM} {WHERE} AND has_e(D.text)")
+    run = last_run(study)
+    assert run["spec"]["selection"]
+    assert run["records_seen"] == study.sql("SELECT count(*) FROM inputs WHERE dataset = 'books' AND text LIKE '%e%'"
+                                            ).fetchall()[0][0]  # fmt: skip
+
+
+def test_the_symbols_around_one(study):
+    rows = study.sql("SELECT context(record, position, 2) FROM symbols('books', 'small-1', at := 'word') "
+                     "WHERE record = 1").fetchall()  # fmt: skip
+    words = study.sql("SELECT text FROM inputs WHERE dataset = 'books' AND record = 1").fetchall()[0][0].split()
+    assert rows[0][0].startswith(f"[{words[0]}] {words[1]}")
+
+
+def test_a_prepared_inspect_is_refused_kindly(study):
+    with pytest.raises(QueryError, match="a query with INSPECT cannot be prepared"):
+        study.sql(f"PREPARE p AS {QUERY}")
+
+
+def test_nothing_is_inspected_inside_a_transaction(study_file):
+    study_file.sql("BEGIN")
+    with pytest.raises(QueryError, match="a transaction is open, in which nothing can be inspected"):
+        study_file.sql(QUERY)
+    study_file.sql("ROLLBACK")
+    assert len(study_file.sql(QUERY).fetchall()) == 6
