@@ -9,11 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from deepbase.engine.base import Job, RunState
 from deepbase.engine.loop import Session, fold_block
 
 SAMPLE_BATCHES = 2
-"""Batches that are timed."""
+"""Batches that are timed at most."""
+PATIENCE = 2.0
+"""Seconds that the timed records may take."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,6 @@ def estimate(job: Job, session: Session) -> Estimate:
         job: what would be done.
         session: opens the catalog for reading.
     """
-    wanted = min(SAMPLE_BATCHES * job.spec.batch_size, job.records.expected)
     tables = []
     for chunk in job.records.chunks(0):
         with session() as connection:
@@ -51,25 +54,32 @@ def estimate(job: Job, session: Session) -> Estimate:
             break
     if not tables:
         return Estimate(0, 0, 0, 0.0, state_bytes(job))
-    table = tables[0].slice(0, wanted)
-    forwards = 0
-
-    def count(_records: int, symbols: int) -> None:
-        nonlocal forwards
-        forwards += symbols > 0
-
-    fold_block(job, 0, table.slice(0, 1), RunState(), lambda *_: None)
-    start = time.perf_counter()
-    state = fold_block(job, 0, table, RunState(), count)
-    seconds = time.perf_counter() - start
+    _seconds(job, tables[0].slice(0, 1))
+    each = _seconds(job, tables[0].slice(0, 1))[0]
+    table = tables[0].slice(0, max(min(SAMPLE_BATCHES * job.spec.batch_size, int(PATIENCE / each)), 1))
+    if table.num_rows * each < PATIENCE / 4:  # the first batch of a size is slower than the others
+        _seconds(job, table)
+    seconds, forwards, symbols = _seconds(job, table)
     whole = job.records.expected / table.num_rows
     return Estimate(
         sample=table.num_rows,
-        symbols=round(state.symbols_seen * whole),
+        symbols=round(symbols * whole),
         forwards=max(round(forwards * whole), forwards),
         seconds=seconds * whole,
         state_bytes=state_bytes(job),
     )
+
+
+def _seconds(job: Job, table: pa.Table) -> tuple[float, int, int]:
+    """How long some records take, in how many forwards, and how many symbols they have."""
+    seen: dict[int, None] = {}
+
+    def count(_records: int, symbols: int) -> None:
+        seen[symbols] = None
+
+    start = time.perf_counter()
+    state = fold_block(job, 0, table, RunState(), count)
+    return time.perf_counter() - start, max(len(seen) - 1, 1), state.symbols_seen
 
 
 def state_bytes(job: Job) -> int:

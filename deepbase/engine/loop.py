@@ -33,7 +33,7 @@ def fold_blocks(job: Job, state: RunState, session: Session, between: Between) -
         job: what to do.
         state: where to go on.
         session: opens the catalog for reading, for a moment.
-        between: called between batches with the records and the symbols of the block that are done; it may raise to
+        between: called between layers with the records and the symbols of the block that are done; it may raise to
             stop the run, which loses the block that is under way.
 
     Yields:
@@ -153,20 +153,23 @@ def _fold(
     """
     found: dict[int, States] = {}
     chosen = {x.layer: x for x in part.layers}
-    between(0, 0)
+    records = symbols = 0
+    between(records, symbols)
     for batch in reversed(block.batches):
         pieces = []
-        for number, first, symbols in batch.slices:
-            piece = BatchLabels.of(labels, first, symbols, own[number].shift, job.state_device)
+        for number, first, count in batch.slices:
+            piece = BatchLabels.of(labels, first, count, own[number].shift, job.state_device)
             if number not in found:  # before the forward: what lives long must not lie between what comes and goes
                 so_far = own[number].so_far
                 found[number] = {
                     x: {kind: s.empty_like(piece) for kind, s in so_far.get(x, {}).items()} for x in chosen
                 }
-            rows = slice(first - batch.first, first - batch.first + symbols)
+            rows = slice(first - batch.first, first - batch.first + count)
             pieces.append((rows, piece, found[number]))
-        part.model.run(batch, list(chosen), partial(_visit, job, batch, chosen, pieces))
-        between(int(labels.record[-1] + 1 - labels.record[batch.first]), len(labels.record) - batch.first)
+        visit = partial(_visit, job, batch, chosen, pieces, partial(between, records, symbols))
+        part.model.run(batch, list(chosen), visit)
+        records, symbols = int(labels.record[-1] + 1 - labels.record[batch.first]), len(labels.record) - batch.first
+        between(records, symbols)
     return found
 
 
@@ -175,10 +178,12 @@ def _visit(
     batch: Batch,
     layers: Mapping[str, ChosenLayer],
     pieces: Sequence[tuple[slice, BatchLabels, States]],
+    check: Callable[[], None],
     layer: str,
     values: Tensor,
 ) -> None:
     """Fold what one layer gives for one batch, slice by slice; called from inside the forward."""
+    check()
     asked = layers[layer].units
     if asked is not None:
         values = values.index_select(1, torch.from_numpy(asked).to(values.device))
