@@ -137,6 +137,7 @@ class Hypotheses:
         names = {**library(), **rows}.keys()
         texts = list(requests)
         wanted = {n for text in texts for n in names if n == text or fnmatch.fnmatchcase(n, text)}
+        wanted |= {text.partition("=")[0] for text in texts} & names  # one category of those that a function gives
         while True:  # the expression of an SQL hypothesis may call others
             expressions = [rows[n].expression or "" for n in wanted if n in rows]
             more = {n for text in [*texts, *expressions] for n in _called(text) if n in names} - wanted

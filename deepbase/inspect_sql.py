@@ -141,7 +141,12 @@ class Statement:
             if starts_clause(found, i):
                 clause = Reader(self.source, found, i, self.whole).clause()
                 first, end = found[clause.first].start, found[clause.end - 1].end
-                text = text[:first] + _blank(text[first:end]) + text[end:]
+            elif starts_call(found, i):  # its options may have names that DuckDB reserves, such as where
+                call = Reader(self.source, found, i, self.whole).call()
+                first, end = found[i + 1].end, found[call.end - 1].start
+            else:
+                continue
+            text = text[:first] + _blank(text[first:end]) + text[end:]
         with self.connect() as connection:
             try:
                 connection.extract_statements(text)

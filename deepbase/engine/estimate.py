@@ -1,23 +1,28 @@
 """What a run will cost, from a few of its records.
 
-Time is measured, not modelled: the records that the run would read first go through everything that it would do with
-them, once to warm up and once to be timed. Memory is arithmetic, since states have a fixed size.
+Time is measured, not modelled: the block that the run would read first is tokenized and labelled, and some of its
+batches, short ones and long ones, go through the model and into states. Batches are padded, so the rest of the time
+follows from their numbers of tokens. Memory is arithmetic, since states have a fixed size.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from deepbase.engine.base import Job, RunState
-from deepbase.engine.loop import Session, fold_block
+from deepbase.blocks import Block
+from deepbase.engine.base import Job, Part, RunState
+from deepbase.engine.behaviors import unlabelled
+from deepbase.engine.loop import Session, block_of, fold, own_labels, slices_of
+from deepbase.measures.base import AbstractState
 
-SAMPLE_BATCHES = 2
-"""Batches that are timed at most."""
+PLACES = (0.5, 0.75, 0.25, 0.0, 1.0)
+"""Which batches are timed, from the longest to the shortest, as far as patience goes."""
 PATIENCE = 2.0
-"""Seconds that the timed records may take."""
+"""Seconds after which no further batch is timed."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,18 @@ class Estimate:
     """What a run is expected to take.
 
     Attributes:
-        sample: the records that were timed.
+        sample: the records of the batches that were timed.
         symbols: of all models together.
         forwards: how many forwards.
         seconds: wall time.
-        state_bytes: memory of the states of all groups, as they are held twice.
+        state_bytes: memory of the states of all groups, by their type, as they are held twice.
     """
 
     sample: int
     symbols: int
     forwards: int
     seconds: float
-    state_bytes: int
+    state_bytes: Mapping[type[AbstractState], int]
 
 
 def estimate(job: Job, session: Session) -> Estimate:
@@ -46,44 +51,66 @@ def estimate(job: Job, session: Session) -> Estimate:
         job: what would be done.
         session: opens the catalog for reading.
     """
-    tables = []
+    table = None
     for chunk in job.records.chunks(0):
         with session() as connection:
             tables = [t for t in job.records.read(connection, chunk) if t.num_rows]
         if tables:
+            table = tables[0].slice(0, job.records.limit)
             break
-    if not tables:
+    if table is None:
         return Estimate(0, 0, 0, 0.0, state_bytes(job))
-    _seconds(job, tables[0].slice(0, 1))
-    each = _seconds(job, tables[0].slice(0, 1))[0]
-    table = tables[0].slice(0, max(min(SAMPLE_BATCHES * job.spec.batch_size, int(PATIENCE / each)), 1))
-    if table.num_rows * each < PATIENCE / 4:  # the first batch of a size is slower than the others
-        _seconds(job, table)
-    seconds, forwards, symbols = _seconds(job, table)
+    parts = [_part(job, part, table) for part in job.parts]
     whole = job.records.expected / table.num_rows
     return Estimate(
-        sample=table.num_rows,
-        symbols=round(symbols * whole),
-        forwards=max(round(forwards * whole), forwards),
-        seconds=seconds * whole,
+        sample=max(p.sample for p in parts),
+        symbols=round(sum(p.symbols for p in parts) * whole),
+        forwards=round(sum(p.forwards for p in parts) * whole),
+        seconds=sum(p.seconds for p in parts) * whole,
         state_bytes=state_bytes(job),
     )
 
 
-def _seconds(job: Job, table: pa.Table) -> tuple[float, int, int]:
-    """How long some records take, in how many forwards, and how many symbols they have."""
-    seen: dict[int, None] = {}
-
-    def count(_records: int, symbols: int) -> None:
-        seen[symbols] = None
-
+def _part(job: Job, part: Part, table: pa.Table) -> Estimate:
+    """What one model takes for one block."""
     start = time.perf_counter()
-    state = fold_block(job, 0, table, RunState(), count)
-    return time.perf_counter() - start, max(len(seen) - 1, 1), state.symbols_seen
+    codes, slices = slices_of(job, table)
+    block = block_of(job, part, 0, table, codes)
+    labels = job.labels.evaluate(block.symbols, unlabelled(block.symbols, job.spec.behavior))
+    own = own_labels(job, part, block, labels, slices, RunState())
+    seconds = time.perf_counter() - start
+    batches = block.batches
+    places = dict.fromkeys(round((len(batches) - 1) * (1 - p)) for p in PLACES) if batches else {}
+    sample = tokens = 0
+    timed = 0.0
+    for i, place in enumerate([next(iter(places)), *places] if places else []):  # the first one only warms up
+        begin = time.perf_counter()
+        fold(job, part, _only(block, place), labels, own, lambda *_: None)
+        if not i:
+            continue
+        timed += time.perf_counter() - begin
+        tokens += batches[place].ids.size
+        sample += len(batches[place].ids)
+        if timed > PATIENCE:
+            break
+    rest = sum(batch.ids.size for batch in batches)
+    return Estimate(
+        sample=min(sample, table.num_rows),
+        symbols=len(block.symbols),
+        forwards=len(batches),
+        seconds=seconds + (timed * rest / tokens if tokens else 0.0),
+        state_bytes={},
+    )
 
 
-def state_bytes(job: Job) -> int:
-    """The memory of the states of all groups: the run's, and those of the block that is under way."""
+def _only(block: Block, place: int) -> Block:
+    """A block with one of its batches."""
+    return replace(block, batches=block.batches[place : place + 1])
+
+
+def state_bytes(job: Job) -> dict[type[AbstractState], int]:
+    """The memory of the states of all groups, by type: the run's, and those of the block that is under way."""
     hypotheses = len(job.labels.labels)
     widths = [layer.width for part in job.parts for layer in part.layers]
-    return 2 * job.records.slices * sum(kind.memory(width, hypotheses) for kind in job.state_types for width in widths)
+    copies = 2 * job.records.slices
+    return {kind: copies * sum(kind.memory(width, hypotheses) for width in widths) for kind in job.state_types}

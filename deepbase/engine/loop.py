@@ -46,26 +46,26 @@ def fold_blocks(job: Job, state: RunState, session: Session, between: Between) -
             rest = job.records.limit - state.records_seen
             if rest <= 0:
                 return
-            state = fold_block(job, index, table.slice(0, rest), state, between)
+            state = _fold_block(job, index, table.slice(0, rest), state, between)
             give_back_memory()
             yield state
 
 
-def fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: Between) -> RunState:
+def _fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: Between) -> RunState:
     """The state with one more block, which every model reads in turn."""
-    codes, slices = _slices(job, table)
+    codes, slices = slices_of(job, table)
     blocks: list[Block] = []
     partial_states: dict[tuple[Slice, str], SliceState] = {}
     for number, part in enumerate(job.parts):
-        block = _block(job, part, index, table, codes)
+        block = block_of(job, part, index, table, codes)
         labels = job.labels.evaluate(block.symbols, unlabelled(block.symbols, job.spec.behavior))
 
         def done(records: int, symbols: int, before: int = number) -> None:
             whole = before * table.num_rows + records
             between(whole // len(job.parts), symbols + sum(len(b.symbols) for b in blocks))
 
-        own = _own_labels(job, part, block, labels, slices, state)
-        found = _fold(job, part, block, labels, own, done)
+        own = own_labels(job, part, block, labels, slices, state)
+        found = fold(job, part, block, labels, own, done)
         partial_states |= {
             (slices[i], part.name): SliceState(own[i].shift, *own[i].coverage, states) for i, states in found.items()
         }
@@ -75,7 +75,7 @@ def fold_block(job: Job, index: int, table: pa.Table, state: RunState, between: 
     return state.after(blocks, partial_states)
 
 
-def _slices(job: Job, table: pa.Table) -> tuple[Ints, list[Slice]]:
+def slices_of(job: Job, table: pa.Table) -> tuple[Ints, list[Slice]]:
     """int64[record], the slice of each record of a block, and what the slices are."""
     codes = np.zeros(table.num_rows, dtype=np.int64)
     found: list[Slice] = [()]
@@ -88,7 +88,8 @@ def _slices(job: Job, table: pa.Table) -> tuple[Ints, list[Slice]]:
     return codes, found
 
 
-def _block(job: Job, part: Part, index: int, table: pa.Table, slices: Ints) -> Block:
+def block_of(job: Job, part: Part, index: int, table: pa.Table, slices: Ints) -> Block:
+    """Some records as one model reads them."""
     texts = table["text"].to_pylist()
     return make_block(
         index,
@@ -118,7 +119,7 @@ class _Own:
     so_far: LayerStates
 
 
-def _own_labels(
+def own_labels(
     job: Job, part: Part, block: Block, labels: LabelBehavior, slices: Sequence[Slice], state: RunState
 ) -> dict[int, _Own]:
     """What each slice that has a symbol has of its own, by the number of the slice."""
@@ -144,7 +145,7 @@ def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
     return symbols[labels.null_class], records[labels.null_class]
 
 
-def _fold(
+def fold(
     job: Job, part: Part, block: Block, labels: LabelBehavior, own: Mapping[int, _Own], between: Between
 ) -> dict[int, States]:
     """The partial states of one block of one model, by the number of the slice. Nothing of a layer outlives its hook.

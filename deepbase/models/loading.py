@@ -83,7 +83,8 @@ def load(
     elif isinstance(source, nn.Module):
         model = Model(source)
     elif file:
-        model = _from_file(Path(file[1]).expanduser(), file[2])
+        with without_bars():
+            model = _from_file(Path(file[1]).expanduser(), file[2])
     else:
         with quiet():
             model = _pretrained(_find(source), given, allow_pickle, trust_remote_code, dtype)
@@ -132,19 +133,28 @@ def inspectable(model: Model, sample: Ints) -> InspectableModel:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers and the hub from printing bars, reports and warnings; afterwards all is as it was."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
     hub = std_logging.getLogger("huggingface_hub")
     level = hub.level
     logging.set_verbosity(std_logging.CRITICAL)
     hub.setLevel(std_logging.CRITICAL)
-    logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with without_bars(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.set_verbosity(verbosity)
         hub.setLevel(level)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars; afterwards it may again."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
         if bars:
             logging.enable_progress_bar()
 

@@ -173,6 +173,8 @@ class Reader:
             QueryError: where it does not go on as it should.
         """
         first = self.at
+        self.what = "inspect(...)"
+        self.hint = "Write it as in inspect(model := 'minilm', dataset := 'reviews', hypotheses := ['is_negation'])"
         self.at += 2
         options = self._values()
         after = self._peek()
@@ -203,7 +205,7 @@ class Reader:
         while not self._take(")"):
             if found:
                 self._mark(",", "a comma or a closing parenthesis")
-            name = self._name("the name of an option")
+            name = self._name("the name of an option", but=frozenset())
             if not (self._take(":=") or self._take("=")):
                 raise self._expected(f":= and the value of {name.text}")
             first = self.at
@@ -226,9 +228,9 @@ class Reader:
             )
         return Reference(relation, self._name(what))
 
-    def _name(self, what: str) -> Token:
+    def _name(self, what: str, but: frozenset[str] = KEYWORDS) -> Token:
         token = self._peek(what)
-        if not token.is_name or token.upper in KEYWORDS:
+        if not token.is_name or token.upper in but:
             raise self._expected(what)
         self.at += 1
         return token

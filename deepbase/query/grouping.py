@@ -47,25 +47,35 @@ def groups(scope: Scope) -> Groups:
     having = [Expression(text, scope.parse) for text in scope.select.having]
     aggregated = any(e.functions & scope.aggregates for e in (scope.listed, *having))
     names: dict[str, tuple[str, str] | None] = {}
-    for text in _items(scope, aggregated):
+    every = scope.select.group_by is not None and scope.select.group_by.text.strip().upper() == "ALL"
+    for text in _columns(scope) if every else _items(scope):
         expression = Expression(text, scope.parse)
         found = _group(scope, expression)
         if found is not None:
             names[found[0]] = found[1]
-        elif not aggregated:
+        elif not aggregated and not every:
             raise scope.error_at(
                 f"GROUP BY '{text.text}' makes no sets of scores: it is no column of the models, hypotheses or records",
-                "Group by such a column; or take an aggregate of the scores, as in max(S.unit_score).",
+                "Group by such a column, or by one that a subquery in FROM makes; or take an aggregate of the scores, "
+                "as in max(S.unit_score).",
                 text,
             )
     records = tuple(r for r in names.values() if r is not None and r[0] != "dataset")
     return Groups(tuple(names), records, aggregated)
 
 
-def _items(scope: Scope, aggregated: bool) -> Iterator[Source]:
+def _columns(scope: Scope) -> Iterator[Source]:
+    """The columns of the select list, which GROUP BY ALL means."""
+    listed, nodes = _pieces(scope.select.columns), scope.listed.node["select_list"]
+    for item, node in zip(listed, nodes, strict=False):
+        if node.get("class") == "COLUMN_REF":
+            yield _bare(item, node)
+
+
+def _items(scope: Scope) -> Iterator[Source]:
     """What is grouped by; numbers and names of the select list are what they stand for."""
     text = scope.select.group_by
-    if text is None or (aggregated and text.text.strip().upper() == "ALL"):
+    if text is None:
         return
     listed = _pieces(scope.select.columns)
     nodes = scope.listed.node["select_list"]

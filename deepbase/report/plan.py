@@ -41,7 +41,8 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
     """
     units = sum(layer.width for part in job.parts for layer in part.layers)
     measures = ", ".join(m.call for m in job.measures)
-    tree = Tree(Text(f"INSPECT {units:,} units x {len(hypotheses):,} hypotheses, by {measures}"))
+    what = f"{_count(units, 'unit')} x {_count(len(hypotheses), 'hypothesis', 'hypotheses')}"
+    tree = Tree(Text(f"INSPECT {what}, by {measures}"))
     _records(tree, job, cost)
     for part in job.parts:
         _model(tree, part)
@@ -50,15 +51,15 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
     for kind in job.state_types:
         sharing = [m.call for m in job.measures if m.state_type is kind]
         shared = f", shared by {', '.join(sharing)}" if len(sharing) > 1 else f" of {sharing[0]}"
-        tree.add(_line("states", f"{kind.__name__}{shared}: {_size(cost.state_bytes)} in two copies"))
+        tree.add(_line("states", f"{kind.__name__}{shared}: {_size(cost.state_bytes[kind])} in two copies"))
     if job.spec.group_by:
         of_records = f"; {job.records.slices:,} of records, each with states of its own" if job.records.groups else ""
         tree.add(_line("groups", f"{', '.join(job.spec.group_by)}{of_records}"))
     tree.add(
         _line(
             "cost",
-            f"about {cost.forwards:,} forward{'s' * (cost.forwards != 1)} of up to {job.spec.batch_size} sequences on "
-            f"{job.parts[0].model.device}, {_time(cost.seconds)} (measured on {cost.sample} records)",
+            f"about {_count(cost.forwards, 'forward')} of up to {job.spec.batch_size} sequences on "
+            f"{job.parts[0].model.device}, {_time(cost.seconds)} (measured on {_count(cost.sample, 'record')})",
         )
     )
     limit = f" up to {job.spec.records:,}" if job.spec.records and job.spec.records < job.records.matching else ""
@@ -110,12 +111,13 @@ def _happened(tree: Tree, happened: Happened) -> None:
     branch = tree.add(
         _line(
             f"run {run['run']}",
-            f"{run['records_seen']:,} records, {run['symbols_seen']:,} symbols, {_time(run['seconds'])}; "
+            f"{_count(run['records_seen'], 'record')}, {_count(run['symbols_seen'], 'symbol')}, "
+            f"{_time(run['seconds'])}; "
             f"{run['stopped_because']}",
         )
     )
     for note, count in happened.scores:
-        branch.add(Text(f"{count:,} scores" + (f" missing: {note}" if note else "")))
+        branch.add(Text(_count(count, "score") + (f" missing: {note}" if note else "")))
     for name, count in run["counts"].items():
         if count:
             branch.add(Text(f"{name.replace('_', ' ')}: {count:,}"))
@@ -136,6 +138,10 @@ def _some(lines: Iterable[str], count: int) -> Iterator[str]:
 
 def _line(name: str, text: str) -> Text:
     return Text(f"{name}: {text}")
+
+
+def _count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def _size(size: int) -> str:

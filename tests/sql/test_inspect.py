@@ -297,6 +297,13 @@ def test_hypotheses_that_need_no_registering(study):
     assert {row[0] for row in rows} == set(names)
 
 
+@pytest.mark.parametrize("which", ["= 'word_shape=lower'", "LIKE 'word_shape=l%'"])
+def test_one_category_of_a_function(study, which):
+    rows = study.sql(f"SELECT DISTINCT S.hypothesis, H.kind {CLAUSE} {FROM} WHERE M.model = 'small-1' AND "
+                     f"U.layer = 'mix' AND D.dataset = 'books' AND H.hypothesis {which}").fetchall()  # fmt: skip
+    assert rows == [("word_shape=lower", "boolean")]
+
+
 def test_own_tables_choose_units_hypotheses_and_records(study):
     rows = study.sql(f"""
         SELECT S.layer, S.unit, S.hypothesis, n.note {CLAUSE}
@@ -389,6 +396,24 @@ def test_groups_by_number_and_by_alias(study):
         assert rows.fetchall() == [("it's",), ("mail",), ("news",), (None,)]
 
 
+@pytest.mark.parametrize(
+    ("listed", "slices"),
+    [
+        ("D.year, S.unit, S.unit_score", {"2000", "2001", "2002"}),
+        ("S.unit, S.unit_score", {None}),
+        ("D.year AS y, max(S.unit_score)", {"2000", "2001", "2002"}),
+        ("M.epoch, D.year, count(*)", {f'{{"epoch": "1", "year": "{y}"}}' for y in (2000, 2001, 2002)}),
+    ],
+)
+def test_group_by_all_means_the_columns_that_are_listed(study, listed, slices):
+    rows = study.sql(f"SELECT {listed} {CLAUSE} {FROM} {WHERE} GROUP BY ALL").fetchall()
+    found = study.sql(f"SELECT DISTINCT slice FROM scores WHERE run = {last_run(study)['run']}").fetchall()
+    assert {row[0] for row in found} == slices
+    assert len(rows) == len(slices) * (1 if "(" in listed else 3 if "D." in listed else 6) * (
+        2 if "D.year, S.unit" in listed else 1
+    )
+
+
 def test_groups_of_an_expression_through_a_subquery(study):
     rows = study.sql(f"""
         SELECT DISTINCT D.late, S.records {CLAUSE}
@@ -421,6 +446,25 @@ def test_the_function_form(study, expected):
         ["books"],
     )
     assert_same(by_key(rows.fetchall()), expected)
+
+
+def test_the_function_form_takes_a_condition_on_records(study):
+    rows = study.sql(
+        "SELECT DISTINCT records FROM inspect(model := 'small-1', dataset := 'books', hypotheses := 'has_e', "
+        "layers := 'mix', where := 'year = ' || 2001)"
+    )
+    assert rows.fetchall() == [(10,)]
+
+
+def test_the_function_form_is_explained(study):
+    call = "inspect(model := 'small-1', dataset := 'books', hypotheses := ['has_e'], layers := 'mix')"
+    runs = "SELECT count(*) FROM runs"
+    (before,) = study.sql(runs).fetchall()
+    ((_, plan),) = study.sql(f"EXPLAIN FROM {call}").fetchall()
+    assert plan.startswith("INSPECT 3 units x 1 hypothesis, by pearson")
+    assert study.sql(runs).fetchall() == [before]
+    ((_, plan),) = study.sql(f"EXPLAIN ANALYZE FROM {call}").fetchall()
+    assert "30 records, 534 symbols" in plan
 
 
 def test_the_function_form_has_a_name_and_can_be_joined(study):
@@ -549,7 +593,7 @@ def test_explain_of_own_records_and_of_the_function_form_leaves_nothing(study):
     assert "records: 5 of the 30 of books" in plan
     assert "chosen by the query" in plan
     plan = study.explain("FROM inspect(model := 'small-1', dataset := 'books', hypotheses := 'has_e', layers := 'mix')")
-    assert "INSPECT 3 units x 1 hypotheses, by pearson" in plan
+    assert "INSPECT 3 units x 1 hypothesis, by pearson" in plan
     after = study.sql("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM selections)").fetchall()
     assert after == before
 
