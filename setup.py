@@ -6,6 +6,7 @@ setup(
     packages=[
         *find_packages(include=["deepbase", "deepbase.*"]),
         "deepbase.sql",
+        "deepbase.sql.examples",
         "deepbase.hypotheses",
         *(f"deepbase.hypotheses.{p}" for p in find_packages("hypotheses")),
     ]

@@ -1,8 +1,8 @@
 """The documentation says what happens: its commands and its Python are run, and their output is compared.
 
-A fenced `console` block holds commands after `$ ` and what they print; the commands of one page run in one shell, in an
-empty folder with a copy of `docs/examples`. A fenced `python` block is a doctest. Numbers may differ in the fourth
-place, and `...` stands for anything.
+A fenced `console` block holds commands after `$ ` and what they print; the commands of one page run in one shell, in a
+copy of `docs/examples`, with `sql/examples` where it lies from there. A fenced `python` block is a doctest. Numbers may
+differ in the fourth place, and `...` stands for anything.
 """
 
 from __future__ import annotations
@@ -16,16 +16,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, blocks, copy_examples, same
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 NOT_RUN = ("make ", "git ", "cd ")
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return [body for kind, body in FENCE.findall(page.read_text("utf-8")) if kind == language]
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
@@ -41,29 +34,9 @@ def commands(page: Path) -> list[tuple[str, str]]:
     return [(c, o) for c, o in found if not c.startswith(NOT_RUN)]
 
 
-def same(expected: str, printed: str) -> bool:
-    """Whether a text matches: blanks do not count, numbers may differ a little, `...` is anything."""
-    pattern, numbers = "", []
-    for token in re.split(r"(\s+|\.\.\.)", expected.strip()):
-        if token == "...":
-            pattern += r"(?:.|\n)*?"
-        elif token.isspace():
-            pattern += r"\s+"
-        else:
-            numbers += [float(n) for n in NUMBER.findall(token)]
-            pattern += NUMBER.sub("\0", re.escape(token).replace("\\.", ".").replace("\\-", "-"))
-    pattern = pattern.replace(".", r"\.").replace(r"(?:\.|\n)*?", r"(?:.|\n)*?")
-    match = re.fullmatch(pattern.replace("\0", f"({NUMBER.pattern})"), printed.strip())
-    return match is not None and all(
-        abs(a - float(b)) <= 1e-3 * max(1, abs(a)) for a, b in zip(numbers, match.groups(), strict=True)
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for example in (ROOT / "docs" / "examples").iterdir():
-        (tmp_path / example.name).write_bytes(example.read_bytes())
-    return tmp_path
+    return copy_examples(tmp_path)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
