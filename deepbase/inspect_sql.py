@@ -22,10 +22,11 @@ from deepbase import catalog, parameters
 from deepbase.blocks import SCORES_SCHEMA, Level
 from deepbase.catalog import HypothesisRow
 from deepbase.duckdb_errors import bound, in_users_text
-from deepbase.errors import DeepBaseError, DeepBaseWarning, MeasureError, QueryError, nearest
+from deepbase.errors import DeepBaseWarning, MeasureError, QueryError, nearest
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.nameable import Nameable
 from deepbase.planning import KNOWN, Planner, Target
+from deepbase.query.analysis import leaves
 from deepbase.query.base import InspectSpec
 from deepbase.query.clause import Call, Clause, Reader, Value, at_token, starts_call, starts_clause
 from deepbase.query.grouping import Groups, groups
@@ -279,13 +280,17 @@ class _Clause:
             raise at_token(error.message, error.hint, self.source, token, self.statement.whole) from error
         return text
 
-    def _describe(self, item: Source) -> Mapping[str, str]:
-        if self.select.tables:
+    def _describe(self, item: Source, before: Sequence[Source]) -> Mapping[str, str]:
+        tables = self.select.tables
+        text = Source.made("SELECT * FROM ", 0) + item
+        if before:  # a lateral one cannot stand alone
+            alone = [leaf.alias for leaf in leaves(item, partial(_parse, self.connection))]
+            listed = ", ".join(f"{catalog.quoted(alias)}.*" for alias in alone)
+            text = Source.made(f"SELECT {listed} FROM ", 0) + Source.join(", ", [*before, item])
+        if tables:
             lead = Source.made("WITH RECURSIVE " if self.select.recursive else "WITH ", 0)
-            lead += Source.join(", ", self.select.tables) + Source.made(" FROM ", 0)
-        else:
-            lead = Source.made("FROM ", 0)
-        found = self.statement.execute(self.connection, Source.made("DESCRIBE ", 0) + lead + item)
+            text = lead + Source.join(", ", tables) + Source.made(" ", 0) + text
+        found = self.statement.execute(self.connection, Source.made("DESCRIBE ", 0) + text)
         return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
     def _nameable(self, level: Level, datasets: Sequence[str], texts: Sequence[str]) -> Mapping[str, HypothesisRow]:
@@ -416,7 +421,7 @@ def _parse(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
     """The tree of a SELECT."""
     found = json.loads(connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0])
     if found["error"]:
-        raise DeepBaseError(f"cannot understand the query: {found['error_message']}", "Mend this part of it.")
+        raise QueryError(f"cannot understand the query: {found['error_message']}", "Mend this part of it.")
     tree: dict[str, Any] = found
     return tree
 

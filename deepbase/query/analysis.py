@@ -87,11 +87,12 @@ class Expression:
     Args:
         source: its text.
         parse: DuckDB's parser.
+        window: the WINDOW clause beside it, if there is one.
     """
 
-    def __init__(self, source: Source, parse: Parse) -> None:
+    def __init__(self, source: Source, parse: Parse, window: str = "") -> None:
         self.source = source
-        self.node = _parsed(parse, f"SELECT {source.text}\n")
+        self.node = _parsed(parse, f"SELECT {source.text}\n{window}\n")
         self._place = _places(f"SELECT {source.text}\n", len("SELECT "))
 
     @cached_property

@@ -40,8 +40,8 @@ SCORES = -1
 RECORDS = -2
 """The number of the records of a dataset, as opposed to the dataset."""
 
-Describe = Callable[[Source], Mapping[str, str]]
-"""An item of FROM in, its columns and their types out."""
+Describe = Callable[[Source, Sequence[Source]], Mapping[str, str]]
+"""An item of FROM, and those before it that it mentions with all between; its columns and their types."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Scope:
         self.select, self.clause, self.parse, self.whole = select, clause, parse, whole
         self.score_columns = frozenset(score_columns)
         self.aggregates = aggregates
-        self.listed = Expression(select.columns, parse)
+        self.listed = Expression(select.columns, parse, select.window.text)
         defined = {tokens(table.text)[0].name.lower() for table in select.tables}
         made = [(item, leaves(item.text, parse)) for item in select.items]
         self.aliases = {leaf.alias.lower(): n for n, (_, several) in enumerate(made) for leaf in several}
@@ -149,19 +149,20 @@ class Scope:
                 ("inputs", clause.records),
             )
         }
+        uses = [self._uses(number, item) for number, (item, _) in enumerate(made)]
         self.relations = tuple(
             Relation(
                 number=number,
                 item=item,
                 leaves=several,
-                types={name.lower(): kind for name, kind in describe(item.text).items()},
+                types={
+                    name.lower(): kind
+                    for name, kind in describe(
+                        item.text, [i.text for i in select.items[:number]] if uses[number] else []
+                    ).items()
+                },
                 roles={role: leaf for leaf in several for role in _roles(leaf, named, defined)},
-                uses=frozenset(
-                    self.aliases[names[0].lower()]
-                    for names in columns_of_item(item.text, parse)
-                    if names[0].lower() in self.aliases
-                )
-                - {number},
+                uses=uses[number],
                 defined=any(leaf.table.lower() in defined and not leaf.schema for leaf in several),
             )
             for number, (item, several) in enumerate(made)
@@ -245,6 +246,11 @@ class Scope:
                 reference.relation,
             )
         return name
+
+    def _uses(self, number: int, item: FromItem) -> frozenset[int]:
+        """The relations that an item mentions, as a lateral one does."""
+        names = (columns[0].lower() for columns in columns_of_item(item.text, self.parse))
+        return frozenset(self.aliases[name] for name in names if name in self.aliases) - {number}
 
     def _check_keys(self, role: Role, reference: Reference) -> None:
         relation, last = self.required(role), KEYS[role][-1]

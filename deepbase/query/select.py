@@ -70,6 +70,7 @@ class Select:
         conditions: the predicates of WHERE, and of the inner joins.
         group_by: what stands after GROUP BY; None without.
         having: the predicates of HAVING.
+        window: the WINDOW clause, which the select list may need to be understood.
         tail: what stands behind it all: WINDOW, QUALIFY, ORDER BY, LIMIT, ...
         tables: the definitions of the WITH lists that can be seen from here.
         recursive: whether one of them is recursive.
@@ -83,6 +84,7 @@ class Select:
     conditions: tuple[Source, ...]
     group_by: Source | None
     having: tuple[Source, ...]
+    window: Source
     tail: Source
     tables: tuple[Source, ...]
     recursive: bool
@@ -108,6 +110,7 @@ def select_around(source: Source, tokens: Sequence[Token], clause: Clause) -> Se
         conditions=(*conditions, *_conjuncts(source, tokens, parts.get("WHERE"), depth)),
         group_by=_text(source, tokens, (group[0] + 2, group[1])) if group else None,
         having=tuple(_conjuncts(source, tokens, parts.get("HAVING"), depth)),
+        window=_text(source, tokens, parts.get("WINDOW", (0, 0))),
         tail=_text(source, tokens, (min(tail), end)) if tail else source[0:0],
         tables=tables,
         recursive=recursive,

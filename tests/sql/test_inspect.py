@@ -619,6 +619,54 @@ def test_what_duckdb_explains_is_its_own(study):
         study.explain("SELECT 1")
 
 
+# What else a SELECT may have.
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT DISTINCT ON (S.hypothesis) S.hypothesis {c} {f} {w} ORDER BY ALL", [("has_e",), ("upos=NOUN",)]),
+        ("SELECT count(*) {c} {f} {w} AND CASE WHEN U.unit = 1 AND true THEN true ELSE false END", [(2,)]),
+        (
+            "SELECT S.unit, S.hypothesis {c} {f} {w} AND ((U.unit = 1 AND H.hypothesis = 'has_e') OR (U.unit = 2 AND "
+            "H.hypothesis = 'upos=NOUN')) ORDER BY ALL",
+            [(1, "has_e"), (2, "upos=NOUN")],
+        ),
+        ("SELECT count(*) {c} {f} {w} AND EXISTS (SELECT 1 FROM notes n WHERE n.hypothesis = H.hypothesis)", [(6,)]),
+        ("SELECT 1 {c} {f} {w} LIMIT 0", []),
+        ("SELECT max(S.unit) {c} {f} {w} HAVING count(*) > 1", [(2,)]),
+        ("SELECT DISTINCT x {c} {f}, LATERAL (SELECT U.unit * 2 AS x) l {w} ORDER BY ALL", [(0,), (2,), (4,)]),
+        ("SELECT list(S.unit ORDER BY S.unit) {c} {f} {w} GROUP BY S.hypothesis", [([0, 1, 2],), ([0, 1, 2],)]),
+        ("SELECT rank() OVER w {c} {f} {w} AND U.unit = 1 WINDOW w AS (ORDER BY S.hypothesis)", [(1,), (2,)]),
+        ("SELECT count(*) {c} FROM main.models M, main.units U, main.hypotheses H, main.inputs D {w}", [(6,)]),
+        ("SELECT count(*) {c} {f}, units V {w} AND V.model = 'large' AND V.layer = 'mix'", [(18,)]),
+        ("SELECT count(*) {c} {f} {w} HAVING abs(S.unit_score) >= 0", [(6,)]),
+        ("SELECT unnest([S.unit, 7]) {c} {f} {w} AND U.unit = 1 AND H.hypothesis = 'has_e'", [(1,), (7,)]),
+        ("FROM (SELECT S.unit {c} {f} {w}) SELECT sum(unit)", [(6,)]),
+        ("SELECT 1 /* INSPECT U.unit */ {c} -- INSPECT\n {f} {w} AND U.unit = 1 AND H.hypothesis = 'has_e'", [(1,)]),
+    ],
+)
+def test_the_rest_of_a_select_is_duckdbs(study, query, rows):
+    assert study.sql(query.format(c=CLAUSE, f=FROM, w=WHERE)).fetchall() == rows
+
+
+def test_a_sample_of_the_records(study):
+    sample = FROM + " TABLESAMPLE reservoir(10 ROWS) REPEATABLE (3)"
+    study.sql(f"SELECT 1 {CLAUSE} {sample} {WHERE}")
+    assert 1 <= last_run(study)["records_seen"] <= 10
+
+
+def test_data_is_changed_by_what_is_found(study):
+    study.sql(f"CREATE TABLE kept AS SELECT S.* {CLAUSE} {FROM} {WHERE}")
+    study.sql(f"UPDATE kept SET note = 'x' WHERE unit IN (SELECT S.unit {CLAUSE} {FROM} {WHERE} AND U.unit = 1)")
+    assert study.sql("SELECT count(*) FROM kept WHERE note = 'x'").fetchall() == [(2,)]
+    study.sql(f"DELETE FROM kept WHERE unit IN (SELECT S.unit {CLAUSE} {FROM} {WHERE} AND U.unit = 1)")
+    second = f"SELECT S.unit {CLAUSE} {FROM} {WHERE} AND U.unit = 2 AND H.hypothesis = 'has_e'"
+    study.sql(f"MERGE INTO kept USING ({second}) q ON kept.unit = q.unit WHEN MATCHED THEN DELETE")
+    assert study.sql("SELECT DISTINCT unit FROM kept").fetchall() == [(0,)]
+    study.sql("DROP TABLE kept")
+
+
 # Functions and views.
 
 
