@@ -264,36 +264,8 @@ class Reader:
 
 
 AFTER_CALL = frozenset(
-    (
-        "WHERE",
-        "GROUP",
-        "HAVING",
-        "ORDER",
-        "LIMIT",
-        "OFFSET",
-        "QUALIFY",
-        "WINDOW",
-        "UNION",
-        "INTERSECT",
-        "EXCEPT",
-        "JOIN",
-        "INNER",
-        "LEFT",
-        "RIGHT",
-        "FULL",
-        "CROSS",
-        "NATURAL",
-        "ASOF",
-        "POSITIONAL",
-        "SEMI",
-        "ANTI",
-        "ON",
-        "USING",
-        "TABLESAMPLE",
-        "SELECT",
-        "PIVOT",
-        "UNPIVOT",
-    )
+    "WHERE GROUP HAVING ORDER LIMIT OFFSET QUALIFY WINDOW UNION INTERSECT EXCEPT JOIN INNER LEFT RIGHT FULL CROSS "  # noqa: SIM905
+    "NATURAL ASOF POSITIONAL SEMI ANTI ON USING TABLESAMPLE SELECT PIVOT UNPIVOT".split()
 )
 """What may follow the function form without being a name for it."""
 
