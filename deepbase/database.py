@@ -122,7 +122,12 @@ class Database:
             ModelError: if it cannot be loaded or inspected.
             CatalogError: if the name is taken.
         """
-        options = _loading(tokenize, padding, allow_pickle, trust_remote_code)
+        options = {
+            "tokenizer": tokenize,
+            "padding": padding,
+            "allow_pickle": allow_pickle,
+            "trust_remote_code": trust_remote_code,
+        }
         return self._models.register(name, source, options, tags=tags or {}, replace=replace)
 
     def register_dataset(self, name: str, source: Any, *, text: str | None = None, replace: bool = False) -> DatasetRow:
@@ -292,7 +297,7 @@ class Database:
         else:
             given = signature(self.inspect).bind(**request)
             given.apply_defaults()
-            asked = _asked(given.arguments)
+            asked = Asked.of(given.arguments)
         try:
             return self._runs.trial(asked, partial(self._planned, run))
         finally:
@@ -400,43 +405,8 @@ class Database:
             raise QueryError("an inspection needs a model and a dataset", "Name both, or a run to resume.")
         if not exact:
             raise QueryError("a run cannot stop early: it reads every record", "Leave exact out, or limit records.")
-        begun = self._runs.begin(_asked(arguments), checkpoint=checkpoint, observe=observe)
+        begun = self._runs.begin(Asked.of(arguments), checkpoint=checkpoint, observe=observe)
         return Inspection(self, begun)
-
-
-OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "error", "confidence")
-"""The arguments of `inspect` that a spec has as they are."""
-
-
-def _asked(given: Mapping[str, Any]) -> Asked:
-    """The arguments of `inspect` as a request."""
-    model = given["model"]
-    models = list(model) if isinstance(model, list | tuple) else [model]
-    spec = InspectSpec(
-        models=tuple(map(str, range(len(models)))),  # the names are yet to be found
-        dataset="",
-        hypotheses=(),
-        measures=_several(given["measures"]),
-        layers=_several(given["layers"]),
-        group_by=_several(given["group_by"]),
-        where=given["where"] or "",
-        **{name: given[name] for name in OF_SPEC},
-    )
-    loading = (given[name] for name in ("tokenize", "padding", "allow_pickle", "trust_remote_code"))
-    return Asked(spec, models, given["dataset"], given["hypotheses"], given["units"], given["text"], _loading(*loading))
-
-
-def _several(values: str | Sequence[str]) -> tuple[str, ...]:
-    return (values,) if isinstance(values, str) else tuple(values)
-
-
-def _loading(tokenize: Any, padding: Any, allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
-    return {
-        "tokenizer": tokenize,
-        "padding": padding,
-        "allow_pickle": allow_pickle,
-        "trust_remote_code": trust_remote_code,
-    }
 
 
 def _ignore(_: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -22,6 +22,7 @@ from deepbase import catalog, parameters
 from deepbase.blocks import SCORES_SCHEMA, Level
 from deepbase.catalog import HypothesisRow
 from deepbase.duckdb_errors import bound, in_users_text
+from deepbase.duckdb_functions import aggregates, lasting
 from deepbase.errors import DeepBaseWarning, MeasureError, QueryError, nearest
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.nameable import Nameable
@@ -212,7 +213,7 @@ class _Clause:
             parse=partial(_parse, connection),
             describe=self._describe,
             score_columns=SCORES_SCHEMA.names,
-            aggregates=_aggregates(),
+            aggregates=aggregates(),
             whole=statement.whole,
         )
         predicates = [*scope.predicates(), *(scope.predicate(text) for text in self.select.having)]
@@ -226,7 +227,7 @@ class _Clause:
             connection=connection,
             parameters=statement.values,
             nameable=partial(self._nameable, options.get("at", "token")),
-            builtin=_lasting_functions(),
+            builtin=lasting(),
         )
         try:
             targets = planner.targets()
@@ -424,26 +425,3 @@ def _parse(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
         raise QueryError(f"cannot understand the query: {found['error_message']}", "Mend this part of it.")
     tree: dict[str, Any] = found
     return tree
-
-
-@cache
-def _functions() -> dict[str, set[tuple[str, str | None]]]:
-    """The functions of DuckDB itself: kind and stability."""
-    with duckdb.connect() as fresh:
-        rows = fresh.execute("SELECT function_name, function_type, stability FROM duckdb_functions()").fetchall()
-    found: dict[str, set[tuple[str, str | None]]] = {}
-    for name, kind, stability in rows:
-        found.setdefault(str(name).lower(), set()).add((kind, stability))
-    return found
-
-
-@cache
-def _aggregates() -> frozenset[str]:
-    names = {n for n, kinds in _functions().items() if {k for k, _ in kinds} == {"aggregate"}}
-    return frozenset(names | {"count_star"})
-
-
-@cache
-def _lasting_functions() -> frozenset[str]:
-    """The functions that give the same for the same arguments, whenever they are called."""
-    return frozenset(n for n, kinds in _functions().items() if kinds <= {("scalar", "CONSISTENT")})

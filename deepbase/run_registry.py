@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
@@ -33,6 +33,11 @@ Observe = Callable[["Progress"], None]
 
 T = TypeVar("T")
 
+OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "error", "confidence")
+"""The arguments of `Database.inspect` that a spec has as they are."""
+LOADING = ("padding", "allow_pickle", "trust_remote_code")
+"""Those that say how to load a model, beside its tokenizer."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -53,6 +58,24 @@ class Asked:
     units: Any = None
     text: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The arguments of `Database.inspect` as a request."""
+        model = given["model"]
+        models = list(model) if isinstance(model, list | tuple) else [model]
+        spec = InspectSpec(
+            models=tuple(map(str, range(len(models)))),  # the names are yet to be found
+            dataset="",
+            hypotheses=(),
+            measures=_several(given["measures"]),
+            layers=_several(given["layers"]),
+            group_by=_several(given["group_by"]),
+            where=given["where"] or "",
+            **{name: given[name] for name in OF_SPEC},
+        )
+        options = {name: given[name] for name in LOADING} | {"tokenizer": given["tokenize"]}
+        return cls(spec, models, given["dataset"], given["hypotheses"], given["units"], given["text"], options)
 
 
 @dataclass
@@ -223,3 +246,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         if before["models"].get(name) != fingerprint:
             return f"model '{name}'"
     return next((what for what in ("dataset", "hypotheses") if before[what] != now[what]), None)
+
+
+def _several(values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
