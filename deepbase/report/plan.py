@@ -152,6 +152,8 @@ def _size(size: int) -> str:
 
 
 def _time(seconds: float) -> str:
+    if seconds < 0.1:
+        return "less than 0.1 s"
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
