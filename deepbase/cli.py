@@ -207,11 +207,11 @@ def _answers(database: Database, text: str) -> Iterator[Any]:
         yield relation
 
 
-@main.command(short_help="Show the plan of a query with INSPECT.")
+@main.command(short_help="Show the plan of a query.")
 @click.argument("query")
 @reads_database
 def explain(database: Database, query: str) -> None:
-    """Show what a QUERY with INSPECT would do, and what that would cost, without doing it.
+    """Show what a QUERY would do, and what that would cost, without doing it; '-' reads it from standard input.
 
     \b
     deepbase explain "SELECT S.unit INSPECT U.unit AND H.hypothesis USING pearson OVER D.record AS S

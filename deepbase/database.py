@@ -240,10 +240,10 @@ class Database:
         return Script(self, progress or _ignore, tell or _ignore).run(query, parameters)
 
     def explain(self, query: str, parameters: Parameters = None) -> str:
-        """The plan of a query with INSPECT, as a tree for people, without running it.
+        """The plan of a query with INSPECT as a tree for people, without running it; of other queries, DuckDB's plan.
 
         Raises:
-            QueryError: if the query has no INSPECT; DuckDB explains all others.
+            QueryError: if it is more than one statement, or cannot be understood.
         """
         return Script(self, _ignore, _ignore).explain(query, parameters)
 

@@ -69,18 +69,19 @@ class Script:
                 yield from self._duckdb(piece, text, values, last=last)
 
     def explain(self, text: str, given: Parameters) -> str:
-        """The plan of a query with INSPECT, as text.
+        """The plan of a query as text; DuckDB's own where it has no INSPECT.
 
         Raises:
-            QueryError: if it has none, or is more than one statement.
+            QueryError: if it is not one statement.
         """
         whole = Source.of(text)
         pieces = [whole[a:b] for a, b in statements(text)]
-        if len(pieces) != 1 or not has_inspect(pieces[0].text):
-            raise QueryError(
-                "there is no INSPECT to explain" if len(pieces) == 1 else "one statement can be explained at a time",
-                "Give one SELECT with INSPECT; of all other SQL DuckDB tells the plan: EXPLAIN SELECT ...",
-            )
+        if len(pieces) != 1:
+            raise QueryError(f"{len(pieces)} statements cannot be explained at once", "Give one SELECT.")
+        if not has_inspect(pieces[0].text):
+            (relation,) = self._duckdb(Source.made("EXPLAIN ", 0) + pieces[0], text, given)
+            assert relation is not None
+            return "\n".join(str(plan) for _, plan in relation.fetchall())
         return self._plan(pieces[0], text, given, analyze=False)
 
     def _plan(self, source: Source, whole: str, given: Parameters, *, analyze: bool) -> str:

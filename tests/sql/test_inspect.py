@@ -621,8 +621,9 @@ def test_explain_of_several_and_of_one_that_needs_another(study):
 
 def test_what_duckdb_explains_is_its_own(study):
     assert study.sql("EXPLAIN SELECT 1").columns == ["explain_key", "explain_value"]
-    with pytest.raises(QueryError, match="there is no INSPECT to explain"):
-        study.explain("SELECT 1")
+    assert "Sequential Scan" in study.explain("SELECT 1 + unit FROM units")
+    with pytest.raises(QueryError, match="2 statements cannot be explained at once"):
+        study.explain("SELECT 1; SELECT 2")
 
 
 # What else a SELECT may have.
