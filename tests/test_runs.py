@@ -80,7 +80,7 @@ import deepbase, deepbase.engine.driver, deepbase.models.loading
 
 path, request = sys.argv[1], sys.argv[2:]
 torch.set_num_threads(1)
-os.environ["NAP"] = "0.04"
+os.environ["NAP"] = "0.1"
 chance = random.Random(5)
 run, kills = None, 0
 while True:
