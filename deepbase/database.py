@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +21,6 @@ from deepbase.dataset_registry import Datasets
 from deepbase.duckdb_errors import bound
 from deepbase.errors import QueryError
 from deepbase.hypothesis_registry import Hypotheses
-from deepbase.inspect_sql import Request
 from deepbase.inspection import Inspection
 from deepbase.model_registry import Models
 from deepbase.parameters import Parameters
@@ -35,6 +33,8 @@ from deepbase.tables.attach import Tables
 from deepbase.tables.base import Source
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from deepbase.engine.base import Job, Progress
 
 CHECKPOINT = 5.0
@@ -274,36 +274,35 @@ class Database:
             cursor.execute("USE memory")
         return Relation.of(found, self)
 
-    def start(self, request: Request, observe: Callable[[Progress], None]) -> int:
+    def keep(self, records: pa.RecordBatchReader) -> str:
+        """Store the records that a query chooses, so that a run can read them; the id is for `InspectSpec.selection`.
+
+        Args:
+            records: with the columns `record` and `groups`.
+        """
+        with self.store.transaction() as cursor:
+            return selections.add(cursor, records)
+
+    def start(self, spec: InspectSpec, observe: Callable[[Progress], None]) -> int:
         """Run an inspection that a query asks for.
 
         Returns:
             The number of its run.
         """
-        spec = self._with_selection(request)
-        asked = Asked(spec, spec.models, spec.dataset, list(request.hypotheses))
-        return self._runs.begin(asked, checkpoint=CHECKPOINT, observe=observe)
+        return self._runs.begin(Asked.of_spec(spec), checkpoint=CHECKPOINT, observe=observe)
 
-    def plan(self, request: Request | Mapping[str, Any], run: int = 0) -> str:
+    def plan(self, asked: InspectSpec | Mapping[str, Any], run: int = 0) -> str:
         """The plan of an inspection, with what became of it in a run.
 
         Args:
-            request: what a query asks for, or the arguments of `inspect`.
+            asked: what a query asks for, or the arguments of `inspect`.
             run: the number of its run; 0 if there was none.
         """
-        if isinstance(request, Request):
-            spec = self._with_selection(request)
-            asked = Asked(spec, spec.models, spec.dataset, list(request.hypotheses))
-        else:
-            given = signature(self.inspect).bind(**request)
-            given.apply_defaults()
-            asked = Asked.of(given.arguments)
-        try:
-            return self._runs.trial(asked, partial(self._planned, run))
-        finally:
-            if asked.spec.selection and not run:
-                with self.store.transaction() as cursor:
-                    selections.remove_unused(cursor)
+        if isinstance(asked, InspectSpec):
+            return self._runs.trial(Asked.of_spec(asked), partial(self._planned, run))
+        given = signature(self.inspect).bind(**asked)
+        given.apply_defaults()
+        return self._runs.trial(Asked.of(given.arguments), partial(self._planned, run))
 
     def _planned(self, run: int, job: Job) -> str:
         from deepbase.engine.estimate import estimate
@@ -315,13 +314,6 @@ class Database:
             if run:
                 happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
         return plan_text(job, rows, estimate(job, self.store.session), happened)
-
-    def _with_selection(self, request: Request) -> InspectSpec:
-        """The spec of a request, whose records are stored if no predicate gives them."""
-        if request.selection is None:
-            return request.spec
-        with self.store.transaction() as cursor:
-            return replace(request.spec, selection=selections.add(cursor, request.selection))
 
     def interrupter(self) -> Callable[[], None]:
         """What ends the query that this thread is about to run, called from another thread."""

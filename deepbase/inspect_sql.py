@@ -60,26 +60,19 @@ OF_CALL = (
 )
 """The options that the function form takes."""
 
-Runner = Callable[["Request | Mapping[str, Any]"], int]
-"""Runs an inspection, or explains it; gives the number of its run. It is a request, or the options of a call."""
+Runner = Callable[[InspectSpec | Mapping[str, Any]], int]
+"""Runs an inspection, or explains it; gives the number of its run. It is a spec, or the options of a call."""
+Keep = Callable[[pa.RecordBatchReader], str]
+"""Stores the records that a query gives, and says under which name."""
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one clause asks for: the requests, and how its SELECT is written around their runs."""
+    """What one clause asks for, and how its SELECT is written around the runs."""
 
-    requests: tuple[Request, ...]
+    specs: tuple[InspectSpec, ...]
     rewrite: Callable[[Sequence[int]], Source]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One inspection: its spec, and the query that gives its records where no predicate does."""
-
-    spec: InspectSpec
-    hypotheses: tuple[str, ...]
-    selection: pa.RecordBatchReader | pa.Table | None = None
 
 
 class Statement:
@@ -91,6 +84,7 @@ class Statement:
         whole: the text of the user that it is part of.
         connect: gives a connection on which the user's tables can be seen.
         hypotheses: the registry.
+        keep: stores the records that a query chooses.
         catalog_name: what SQL calls the database of the catalog.
     """
 
@@ -102,13 +96,14 @@ class Statement:
         *,
         connect: Connect,
         hypotheses: Hypotheses,
+        keep: Keep,
         catalog_name: str,
     ) -> None:
         self.source, self.values, self.whole = source, values, whole
-        self.connect, self.hypotheses = connect, hypotheses
+        self.connect, self.hypotheses, self.keep = connect, hypotheses, keep
         words = {t.upper for t in tokens(source.text)[:6]}
-        lasting = {"CREATE", "VIEW"} <= words or {"CREATE", "MACRO"} <= words
-        self.schema = "main" if lasting else f"{catalog.quoted(catalog_name)}.main"
+        stays = {"CREATE", "VIEW"} <= words or {"CREATE", "MACRO"} <= words
+        self.schema = "main" if stays else f"{catalog.quoted(catalog_name)}.main"
 
     def run(self, runner: Runner) -> Source:
         """Run all inspections of the statement.
@@ -132,7 +127,7 @@ class Statement:
             with self.connect() as connection:
                 clause = _Clause(self, source, found, connection)
                 inspected = clause.inspected()
-            runs = [runner(request) for request in inspected.requests]
+            runs = [runner(spec) for spec in inspected.specs]
             source = inspected.rewrite(runs)
         return source
 
@@ -161,6 +156,19 @@ class Statement:
         try:
             with translated():
                 return bound(connection, query.text, given).to_arrow_table()
+        except duckdb.Error as error:
+            raise in_users_text(error, query, self.whole) from error.__cause__
+
+    def select(self, connection: duckdb.DuckDBPyConnection, query: Source) -> str:
+        """Store the records that a part of the statement gives."""
+        given = parameters.mentioned(query.text, self.values)
+        try:
+            with translated():
+                reader = bound(connection, query.text, given).to_arrow_reader()
+                try:
+                    return self.keep(reader)
+                finally:
+                    reader.close()
         except duckdb.Error as error:
             raise in_users_text(error, query, self.whole) from error.__cause__
 
@@ -234,24 +242,24 @@ class _Clause:
             named = planner.compared_names()
         finally:
             connection.unregister(KNOWN)
-        specs = [self._request(t, asked, found, options, named) for t in targets]
+        specs = [self._spec(t, asked, found, options, named) for t in targets]
         rewrite = partial(self._rewritten, scope, predicates, found, planner.only_records)
         return Inspected(tuple(specs), rewrite)
 
-    def _request(
+    def _spec(
         self,
         target: Target,
         asked: Sequence[str],
         found: Groups,
         options: Mapping[str, Any],
         named: frozenset[str],
-    ) -> Request:
+    ) -> InspectSpec:
         hypotheses = self._applicable(target, named, options.get("at", "token"))
-        selection = None
+        selection = ""
         if target.selection is not None:
-            selection = self.statement.execute(self.connection, target.selection)
+            selection = self.statement.select(self.connection, target.selection)
         try:
-            spec = InspectSpec(
+            return InspectSpec(
                 models=tuple(target.units),
                 dataset=target.dataset,
                 hypotheses=hypotheses,
@@ -259,13 +267,13 @@ class _Clause:
                 units=target.units,
                 group_by=found.names,
                 where=target.where,
+                selection=selection,
                 query=self.statement.source.text.strip(),
                 **options,
             )
         except QueryError as error:
             name = next((o for o in options if error.message.startswith(f"{o} ")), "")
             raise self._error(error.message, error.hint, name) from error
-        return Request(spec, hypotheses, selection)
 
     def _measure(self, i: int) -> str:
         """The i-th measure, as a spec has it."""

@@ -60,6 +60,11 @@ class Asked:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
+    def of_spec(cls, spec: InspectSpec) -> Self:
+        """A request in which everything has its name."""
+        return cls(spec, spec.models, spec.dataset, list(spec.hypotheses))
+
+    @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The arguments of `Database.inspect` as a request."""
         model = given["model"]

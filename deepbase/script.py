@@ -16,8 +16,9 @@ import duckdb
 from deepbase import parameters
 from deepbase.duckdb_errors import in_users_text
 from deepbase.errors import QueryError
-from deepbase.inspect_sql import Request, Statement, has_inspect
+from deepbase.inspect_sql import Statement, has_inspect
 from deepbase.parameters import Parameters
+from deepbase.query.base import InspectSpec
 from deepbase.query.clause import MENTIONED, at_token
 from deepbase.query.context import with_symbol
 from deepbase.query.lexer import statements, tokens
@@ -89,9 +90,9 @@ class Script:
         statement = self._statement(source, values, whole)
         plans: list[str] = []
 
-        def explain(request: Request | Mapping[str, Any]) -> int:
-            run = self._run(request) if analyze else 0
-            plans.append(self.database.plan(request, run))
+        def explain(asked: InspectSpec | Mapping[str, Any]) -> int:
+            run = self._run(asked) if analyze else 0
+            plans.append(self.database.plan(asked, run))
             return run
 
         try:
@@ -168,13 +169,14 @@ class Script:
             whole,
             connect=self._connection,
             hypotheses=self.database.hypotheses,
+            keep=self.database.keep,
             catalog_name=self.database.store.name,
         )
 
-    def _run(self, request: Request | Mapping[str, Any]) -> int:
-        if isinstance(request, Request):
-            return self.database.start(request, self.progress)
-        return self.database.inspect(**request, progress=self.progress).run_id
+    def _run(self, asked: InspectSpec | Mapping[str, Any]) -> int:
+        if isinstance(asked, InspectSpec):
+            return self.database.start(asked, self.progress)
+        return self.database.inspect(**asked, progress=self.progress).run_id
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -16,7 +16,6 @@ import deepbase
 from deepbase import selections
 from deepbase.errors import DatasetError, QueryError
 from deepbase.query.base import InspectSpec
-from deepbase.run_registry import Asked
 
 MEASURES = ["pearson", "mean_difference", "cohens_d", "cohens_d(unbiased := true)"]
 HYPOTHESES = ["position % 2 = 0", "length(word)", "tag", "year", "CASE WHEN year > 2000 THEN symbol = 'e' END"]
@@ -215,8 +214,7 @@ def test_a_run_of_several_models_is_not_resumed_with_another(db):
 
 def begin(db, spec):
     """A run as the planner of queries begins it."""
-    asked = Asked(spec, spec.models, spec.dataset, list(spec.hypotheses))
-    return deepbase.Inspection(db, db._runs.begin(asked, checkpoint=5.0, observe=lambda _: None))
+    return deepbase.Inspection(db, db.start(spec, lambda _: None))
 
 
 def select(db, records, groups):
