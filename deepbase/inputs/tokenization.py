@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -93,25 +94,22 @@ def _encode_fast(tokenizer: Any, texts: Sequence[str]) -> Encodings:
         )
     if not texts:
         return Encodings([], [], [])
+    backend = tokenizer.backend_tokenizer  # called itself, it makes lists of what nobody reads here
     try:
-        batch = tokenizer(
-            list(texts),
-            add_special_tokens=True,
-            truncation=False,
-            padding=False,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            verbose=False,
-        )
+        backend.no_truncation()
+        backend.no_padding()
+        found = backend.encode_batch(list(texts), add_special_tokens=True)
     except Exception as error:
         raise ModelError(f"The tokenizer {type(tokenizer).__name__} failed: {error}") from error
-    ids, spans, special = [], [], []
-    for encoding in batch.encodings:
-        span = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        ids.append(np.array(encoding.ids, dtype=np.int64))
-        spans.append(span)
-        special.append(np.array(encoding.special_tokens_mask, dtype=bool) | (span[:, 0] == span[:, 1]))
-    return Encodings(ids, spans, special)
+    lengths = np.array([len(encoding) for encoding in found])
+    tokens = int(lengths.sum())
+    ids = np.fromiter(chain.from_iterable(e.ids for e in found), np.int64, tokens)
+    ends = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in found)), np.int64, 2 * tokens)
+    special = np.fromiter(chain.from_iterable(e.special_tokens_mask for e in found), np.bool_, tokens)
+    spans = ends.reshape(-1, 2)
+    special |= spans[:, 0] == spans[:, 1]
+    cuts = np.cumsum(lengths)[:-1]
+    return Encodings(np.split(ids, cuts), np.split(spans, cuts), np.split(special, cuts))
 
 
 def _encode_each(tokenize: Callable[[str], Iterable[tuple[int, int, int]]], texts: Sequence[str]) -> Encodings:
