@@ -322,8 +322,8 @@ def forward(model: Model, ids: torch.Tensor, mask: torch.Tensor, padding: Paddin
         if model.call is not None:
             model.call(model.module, ids, mask)
             return
-        names = inspect.signature(model.module.forward).parameters
-        if not {"input_ids", "attention_mask"} <= names.keys():
+        names = _parameters(getattr(model.module.forward, "__func__", model.module.forward))
+        if not {"input_ids", "attention_mask"} <= names:
             model.module(ids)
             return
         options: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long()}
@@ -334,9 +334,26 @@ def forward(model: Model, ids: torch.Tensor, mask: torch.Tensor, padding: Paddin
         model.module(**options)
 
 
+@functools.lru_cache(maxsize=64)
+def _parameters(function: Callable[..., object]) -> frozenset[str]:
+    """The names of a function's parameters; a forward is asked for them each time."""
+    return frozenset(inspect.signature(function).parameters)
+
+
+def _training(module: nn.Module) -> list[nn.Module]:
+    """The parts of a module that are in training mode; `modules()` would name them all, which takes longer."""
+    found, rest = [], [module]
+    while rest:
+        part = rest.pop()
+        if part.training:
+            found.append(part)
+        rest += [child for child in part._modules.values() if child is not None]
+    return found
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
+    training = _training(module)
     fused = torch.backends.mha.get_fastpath_enabled()
     for part in training:
         part.training = False

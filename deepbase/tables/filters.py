@@ -23,14 +23,16 @@ class Filter:
     Args:
         expression: what DuckDB handed over; None lets everything pass.
         schema: of the table.
+        constant: a column that has one value in all that is ever filtered.
 
     Attributes:
         columns: the columns that it may read.
     """
 
-    def __init__(self, expression: pc.Expression | None, schema: pa.Schema) -> None:
+    def __init__(self, expression: pc.Expression | None, schema: pa.Schema, constant: str = "") -> None:
         self._expression = expression
         self._schema = schema
+        self._constant = constant
         self._text = "" if expression is None else str(expression).replace("if_else(is_valid(", "if_else((")
         self.columns = frozenset(name for name in schema.names if name in self._text)
 
@@ -43,17 +45,18 @@ class Filter:
         table = known.select([n for n in known.column_names if n in self.columns])
         for name in sorted(unknown):
             table = table.append_column(name, pa.nulls(len(known), self._schema.field(name).type))
-        return _passing(table, self._expression.is_null() | self._expression)
+        return self._passing(table, self._expression.is_null() | self._expression)
 
     def rows(self, table: pa.Table) -> pa.Table:
         """The rows that pass, in their order, of a table that has all of `columns`."""
         if self._expression is None:
             return table
-        passing = _passing(table.select([n for n in table.column_names if n in self.columns]), self._expression)
+        passing = self._passing(table.select([n for n in table.column_names if n in self.columns]), self._expression)
         return table if len(passing) == len(table) else table.take(pa.array(passing))
 
-
-def _passing(table: pa.Table, expression: pc.Expression) -> Ints:
-    """int64[row], the rows for which an expression is true, ascending."""
-    numbered = table.append_column(ROW, pa.array(np.arange(len(table))))
-    return np.sort(np.asarray(numbered.filter(expression)[ROW].to_numpy(), dtype=np.int64))
+    def _passing(self, table: pa.Table, expression: pc.Expression) -> Ints:
+        """int64[row], the rows for which an expression is true, ascending."""
+        if self.columns <= {self._constant}:  # the first row tells
+            return np.arange(len(table) if table.slice(0, 1).filter(expression).num_rows else 0)
+        numbered = table.append_column(ROW, pa.array(np.arange(len(table))))
+        return np.sort(np.asarray(numbered.filter(expression)[ROW].to_numpy(), dtype=np.int64))

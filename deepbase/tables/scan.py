@@ -132,7 +132,7 @@ def scan(
             asked = Asked(
                 source=source,
                 request=request,
-                rows=Filter(expression, schema),
+                rows=Filter(expression, schema, REQUEST),
                 columns=columns,
                 schema=schema,
                 dataset=catalog.dataset(cursor, request.dataset),
