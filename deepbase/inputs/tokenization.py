@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -101,15 +101,15 @@ def _encode_fast(tokenizer: Any, texts: Sequence[str]) -> Encodings:
         found = backend.encode_batch(list(texts), add_special_tokens=True)
     except Exception as error:
         raise ModelError(f"The tokenizer {type(tokenizer).__name__} failed: {error}") from error
-    lengths = np.array([len(encoding) for encoding in found])
-    tokens = int(lengths.sum())
+    ends = list(accumulate(map(len, found), initial=0))
+    tokens = ends[-1]
     ids = np.fromiter(chain.from_iterable(e.ids for e in found), np.int64, tokens)
-    ends = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in found)), np.int64, 2 * tokens)
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in found)), np.int64, 2 * tokens)
     special = np.fromiter(chain.from_iterable(e.special_tokens_mask for e in found), np.bool_, tokens)
-    spans = ends.reshape(-1, 2)
+    spans = flat.reshape(-1, 2)
     special |= spans[:, 0] == spans[:, 1]
-    cuts = np.cumsum(lengths)[:-1]
-    return Encodings(np.split(ids, cuts), np.split(spans, cuts), np.split(special, cuts))
+    pieces = [slice(first, end) for first, end in pairwise(ends)]
+    return Encodings([ids[p] for p in pieces], [spans[p] for p in pieces], [special[p] for p in pieces])
 
 
 def _encode_each(tokenize: Callable[[str], Iterable[tuple[int, int, int]]], texts: Sequence[str]) -> Encodings:

@@ -7,6 +7,7 @@ forward is efficient. Which records a filter leaves is found in pieces, so that 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -133,18 +134,23 @@ def _read(cursor: duckdb.DuckDBPyConnection, table: str, names: list[str], numbe
         cursor.unregister(ORDER)
 
 
-def made_ahead(blocks: Iterator[Block]) -> Generator[Block]:
+def made_ahead(blocks: Iterator[Block], head_start: float = 0.0) -> Generator[Block]:
     """The same blocks, of which the later ones are made in a thread while the one before is at work.
 
     The thread ends with this generator, however that ends.
+
+    Args:
+        blocks: the blocks.
+        head_start: how many seconds the work on a block has before the next one is made, since both want Python's lock.
     """
     yield from itertools.islice(blocks, AT_ONCE)
     with ThreadPoolExecutor(1, "deepbase-blocks") as thread:
 
-        def ask() -> Future[Block | None]:
-            return thread.submit(next, blocks, None)
+        def make(wait: float) -> Block | None:
+            time.sleep(wait)
+            return next(blocks, None)
 
-        coming = ask()
+        coming: Future[Block | None] = thread.submit(make, 0.0)
         while (block := coming.result()) is not None:
-            coming = ask()
+            coming = thread.submit(make, head_start)
             yield block

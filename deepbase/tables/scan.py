@@ -80,10 +80,12 @@ class Rows(ABC):
     Attributes:
         wanted: the columns of the symbols that it needs.
         batch_tokens: the most tokens of a batch of the model.
+        head_start: the seconds that pass before the block after the present one is made.
     """
 
     wanted: Collection[str]
     batch_tokens: int = 4096
+    head_start: float = 0.0
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -159,7 +161,7 @@ def _blocks(asked: Asked, rows: Rows, cursor: duckdb.DuckDBPyConnection) -> Gene
         batch_tokens=rows.batch_tokens,
     )
     numbers = record_numbers(asked.rows, REQUEST, asked.request.key, asked.dataset.records)
-    return made_ahead(reading.blocks(cursor, numbers))
+    return made_ahead(reading.blocks(cursor, numbers), rows.head_start)
 
 
 FIXED = frozenset({"record", "position", "symbol", "token", "start", "end", "word", "word_index", "text"})

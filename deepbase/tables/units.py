@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BATCH_VALUES = 2**24
 """How many values of all asked layers a batch may have, unless it is a single record."""
 LEAST_TOKENS = 256
+HEAD_START = 0.01
+"""Seconds in which the first forward of a block gets under way."""
 
 
 class UnitRows(Rows):
@@ -39,6 +41,7 @@ class UnitRows(Rows):
         self._layer = layer.layer
         self._unit = _unit(asked.request.unit, layer)
         self._has_values = asked.needs("value")
+        self.head_start = HEAD_START * self._has_values
         self.wanted = asked.some(*PLACE) | {"record"}
 
     def of(self, block: Block) -> Iterator[pa.Table]:
@@ -75,6 +78,7 @@ class ActivationRows(Rows):
         possible = asked.rows.possible(with_text(names, REQUEST, asked.request.key))
         self._layers = [asked.model.layers[i] for i in possible.tolist()]
         self._has_values = asked.needs("activation")
+        self.head_start = HEAD_START * self._has_values
         width = sum(x.width for x in self._layers) if self._has_values else 1
         self.batch_tokens = int(min(4096, max(BATCH_VALUES // max(width, 1), LEAST_TOKENS)))
         self.wanted = asked.some(*PLACE) | {"record"}
