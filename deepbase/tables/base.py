@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from deepbase.blocks import Level
 from deepbase.errors import QueryError, nearest
 from deepbase.store import Store
+from deepbase.tables.encodings import Remembered
 
 if TYPE_CHECKING:
     from deepbase.labels.base import Registered
@@ -57,11 +58,13 @@ class Source:
         store: the database.
         model: loads a registered model.
         hypotheses: loads those that some requests name, and gives all that are known.
+        encodings: of the texts that were scanned lately.
     """
 
     store: Store
     model: Callable[[str], InspectableModel]
     hypotheses: Callable[[Sequence[str]], Mapping[str, Registered]]
+    encodings: Remembered = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from deepbase import catalog
 from deepbase.blocks import Block, Ints
 from deepbase.catalog import DatasetRow
 from deepbase.errors import QueryError
-from deepbase.inputs.tokenization import encode
 from deepbase.tables.base import REQUEST, Request, Source
 from deepbase.tables.blocks import Reading, made_ahead, record_numbers, with_text
 from deepbase.tables.filters import Filter
@@ -154,7 +153,7 @@ def _model(source: Source, cursor: duckdb.DuckDBPyConnection, name: str) -> Insp
 def _blocks(asked: Asked, rows: Rows, cursor: duckdb.DuckDBPyConnection) -> Generator[Block]:
     reading = Reading(
         dataset=asked.dataset,
-        tokenize=partial(encode, asked.model.tokenize),
+        tokenize=partial(asked.source.encodings.encode, asked.model.fingerprint, asked.model.tokenize),
         input_format=asked.model.input_format,
         at=asked.request.at,
         wanted=rows.wanted,

@@ -8,6 +8,15 @@ import pytest
 
 UNIT = "unit_activations('m', 'd', 'high', 0)"
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_remembered():
+    """What is tokenized is counted, so that nothing may be known from an earlier query."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepbase.tables.encodings.MOST_BYTES", 0)
+        yield
+
+
 # Every form of a predicate that DuckDB pushes, or does not, over the columns of unit_activations; and it in Python.
 FORMS = {
     "record = 3": lambda r, p, s, v: r == 3,
