@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from deepbase.query.lexer import statements, tokens
@@ -79,7 +79,7 @@ def bare(text):
     return [t.text.translate({0xA0: " ", 0x3000: " "}) for t in found]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(SCRIPTS)
 @example("SELECT `a;b`; SELECT 1")
 @example("SELECT 1 AS 😀e'a'")
@@ -91,16 +91,18 @@ def test_scripts_are_split_where_duckdb_splits_them(connection, text):
         assert [bare(text[a:b]) for a, b in statements(text)] == [bare(s) for s in expected]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(MIXTURES)
 def test_mixtures_that_duckdb_parses_are_split_where_duckdb_splits_them(connection, text):
+    # DuckDB takes `$$` in a name for a quote when it looks for unusual blanks, and leaves such a blank in the name.
+    assume("$" not in text or text.isascii())
     for whole in (text, f"SELECT 1; SELECT {text}; SELECT 2"):
         expected = split(connection, whole)
         if expected is not None:
             assert [bare(whole[a:b]) for a, b in statements(whole)] == [bare(s) for s in expected]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(selects())
 def test_most_of_these_scripts_are_ones_that_duckdb_parses(connection, text):
     odd = ("9.9.9", "1..2", "1a", "0x1F", "\u00a0", "\u3000")  # blanks of other alphabets, at the end or after a quote
@@ -108,7 +110,7 @@ def test_most_of_these_scripts_are_ones_that_duckdb_parses(connection, text):
         assert split(connection, text) is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.one_of(MIXTURES, st.text(), st.text("'\"`$;/*-\\eE()x1 \n", max_size=30)))
 def test_no_text_is_refused_and_nothing_is_lost(text):
     at, found = 0, tokens(text)
@@ -125,7 +127,7 @@ def test_no_text_is_refused_and_nothing_is_lost(text):
     assert all(tokens(text[a:b]) for a, b in statements(text))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.text("aé😀e\u0301日_$1", min_size=1, max_size=6))
 def test_names_are_what_they_are_for_duckdb(connection, name):
     try:
