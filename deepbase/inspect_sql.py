@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -38,8 +38,9 @@ from deepbase.query.select import select_around
 from deepbase.query.slices import slice_sql
 from deepbase.query.source import Source
 from deepbase.relation import translated
+from deepbase.run_registry import OF_SPEC
 
-OF_RUN = ("at", "behavior", "records", "exact", "window", "seed", "batch_size", "device", "error", "confidence")
+OF_RUN = (*OF_SPEC, "exact")
 """The options that WITH takes."""
 OF_CALL = (
     "model",
@@ -152,23 +153,20 @@ class Statement:
 
     def execute(self, connection: duckdb.DuckDBPyConnection, query: Source) -> pa.Table:
         """Run a part of the statement."""
-        given = parameters.mentioned(query.text, self.values)
-        try:
-            with translated():
-                return bound(connection, query.text, given).to_arrow_table()
-        except duckdb.Error as error:
-            raise in_users_text(error, query, self.whole) from error.__cause__
+        with self._part(connection, query) as relation:
+            return relation.to_arrow_table()
 
     def select(self, connection: duckdb.DuckDBPyConnection, query: Source) -> str:
         """Store the records that a part of the statement gives."""
-        given = parameters.mentioned(query.text, self.values)
+        with self._part(connection, query) as relation, closing(relation.to_arrow_reader()) as reader:
+            return self.keep(reader)
+
+    @contextmanager
+    def _part(self, connection: duckdb.DuckDBPyConnection, query: Source) -> Iterator[duckdb.DuckDBPyRelation]:
+        """A part of the statement as a relation, whose errors are those of the user's text."""
         try:
             with translated():
-                reader = bound(connection, query.text, given).to_arrow_reader()
-                try:
-                    return self.keep(reader)
-                finally:
-                    reader.close()
+                yield bound(connection, query.text, parameters.mentioned(query.text, self.values))
         except duckdb.Error as error:
             raise in_users_text(error, query, self.whole) from error.__cause__
 
@@ -255,11 +253,8 @@ class _Clause:
         named: frozenset[str],
     ) -> InspectSpec:
         hypotheses = self._applicable(target, named, options.get("at", "token"))
-        selection = ""
-        if target.selection is not None:
-            selection = self.statement.select(self.connection, target.selection)
         try:
-            return InspectSpec(
+            spec = InspectSpec(
                 models=tuple(target.units),
                 dataset=target.dataset,
                 hypotheses=hypotheses,
@@ -267,13 +262,15 @@ class _Clause:
                 units=target.units,
                 group_by=found.names,
                 where=target.where,
-                selection=selection,
                 query=self.statement.source.text.strip(),
                 **options,
             )
         except QueryError as error:
             name = next((o for o in options if error.message.startswith(f"{o} ")), "")
             raise self._error(error.message, error.hint, name) from error
+        if target.selection is None:
+            return spec
+        return replace(spec, selection=self.statement.select(self.connection, target.selection))
 
     def _measure(self, i: int) -> str:
         """The i-th measure, as a spec has it."""
@@ -290,16 +287,12 @@ class _Clause:
         return text
 
     def _describe(self, item: Source, before: Sequence[Source]) -> Mapping[str, str]:
-        tables = self.select.tables
         text = Source.made("SELECT * FROM ", 0) + item
         if before:  # a lateral one cannot stand alone
             alone = [leaf.alias for leaf in leaves(item, partial(_parse, self.connection))]
             listed = ", ".join(f"{catalog.quoted(alias)}.*" for alias in alone)
             text = Source.made(f"SELECT {listed} FROM ", 0) + Source.join(", ", [*before, item])
-        if tables:
-            lead = Source.made("WITH RECURSIVE " if self.select.recursive else "WITH ", 0)
-            text = lead + Source.join(", ", tables) + Source.made(" ", 0) + text
-        found = self.statement.execute(self.connection, Source.made("DESCRIBE ", 0) + text)
+        found = self.statement.execute(self.connection, Source.made("DESCRIBE ", 0) + self.select.with_tables(text))
         return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
     def _nameable(self, level: Level, datasets: Sequence[str], texts: Sequence[str]) -> Mapping[str, HypothesisRow]:

@@ -12,13 +12,13 @@ from functools import partial
 
 import duckdb
 
-from deepbase.blocks import Column, Level
+from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow, HypothesisRow
 from deepbase.errors import HypothesisError
 from deepbase.hypothesis_registry import Hypotheses
-from deepbase.inputs.symbols import symbols_schema
-from deepbase.labels.base import Label, Registered
-from deepbase.labels.binding import bind, of_columns
+from deepbase.inputs.symbols import columns_at, symbols_schema
+from deepbase.labels.base import Label
+from deepbase.labels.binding import bind, of_columns, unshadowed
 from deepbase.labels.evaluate import expression_type
 
 
@@ -50,7 +50,7 @@ class Nameable:
         """
         found = {row.hypothesis: row for row in self._registered()}
         for dataset in self.datasets:
-            labels = of_columns(self._columns(dataset))
+            labels = of_columns(columns_at(dataset.columns, self.level))
             found.update({r.hypothesis: r for r in self.hypotheses.rows_of(labels) if r.hypothesis not in found})
         for text in texts:
             if text not in found and not any(c in text for c in "*?["):
@@ -63,20 +63,19 @@ class Nameable:
     def labels(self, dataset: DatasetRow, name: str) -> tuple[Label, ...]:
         """What a name means for a dataset; nothing if it means nothing."""
         known = self.hypotheses.load([name])
-        columns = self._columns(dataset)
-        known = hide_library(known, {c.name for c in columns})
+        columns = columns_at(dataset.columns, self.level)
         try:
-            return bind([name], known, columns, partial(self._type_of, dataset))
+            return bind([name], unshadowed(known, columns), columns, partial(self._type_of, dataset))
         except HypothesisError:
             return ()
 
     def not_applicable(self, names: Sequence[str]) -> list[str]:
         """Those of some hypotheses that read what the dataset does not have."""
         (dataset,) = self.datasets
-        columns = self._columns(dataset)
+        columns = columns_at(dataset.columns, self.level)
         own = {c.name for c in columns}
         doubtful = [n for n in names if n not in own and n.partition("=")[0] not in own]
-        known = hide_library(self.hypotheses.load(doubtful), own) if doubtful else {}
+        known = unshadowed(self.hypotheses.load(doubtful), columns)
         found = []
         for name in doubtful:
             try:
@@ -87,8 +86,7 @@ class Nameable:
 
     def _registered(self) -> list[HypothesisRow]:
         """The registered ones and the library; a function of categories is one hypothesis for each of them."""
-        taken = {c.name for d in self.datasets for c in d.columns}
-        known = hide_library(self.hypotheses.load([]), taken)
+        known = unshadowed(self.hypotheses.load([]), [c for d in self.datasets for c in d.columns])
         categories = [n for n, h in known.items() if h.kind == "category"]
         loaded = self.hypotheses.load(categories)
         rows = []
@@ -107,15 +105,6 @@ class Nameable:
                 )
         return rows
 
-    def _columns(self, dataset: DatasetRow) -> list[Column]:
-        schema = symbols_schema(dataset.columns, self.level)
-        return [c for c in dataset.columns if c.name in schema.names]
-
     def _type_of(self, dataset: DatasetRow, expression: str) -> str:
         schema = symbols_schema(dataset.columns, self.level)
         return expression_type(self.connection, expression, schema)
-
-
-def hide_library(known: dict[str, Registered], taken: set[str]) -> dict[str, Registered]:
-    """Without the shipped hypotheses whose name a column of the dataset has."""
-    return {n: h for n, h in known.items() if not (n in taken and h.source.startswith("deepbase.hypotheses"))}

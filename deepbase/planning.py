@@ -150,7 +150,7 @@ class Planner:
         conditions += [*(p.text for p in self._about(component) if not p.implied), *more]
         at = self.scope.select.items[0].text.origin[0]
         pieces = [Source.made(f"SELECT {columns} FROM", at), text, where(conditions, at)]
-        return with_tables(self.scope, Source.join(" ", pieces))
+        return self.scope.select.with_tables(Source.join(" ", pieces))
 
     def _check_names(self, *columns: str) -> None:
         """Refuse names that nothing has, where a predicate needs them."""
@@ -182,10 +182,7 @@ class Planner:
         alias = self.inputs.roles["inputs"].alias
         column = f"DISTINCT {quoted(alias)}.dataset AS dataset"
         component = self._component(self.inputs.number)
-        texts: dict[int, Source] = {}
-        if self.inputs.is_plain("inputs") and component != self.with_records:
-            at = self.inputs.item.text.origin[0]
-            texts[self.inputs.number] = Source.made(f"(SELECT dataset FROM datasets) AS {quoted(alias)}", at)
+        texts = self._texts() if component != self.with_records else {}
         found = self._column(self._select(self._without_hypotheses(component), column, texts))
         if len(found) > 1 and component != self.with_records and len(self._about(self.with_records)):
             listed = ", ".join(map(catalog.literal, found))
@@ -357,15 +354,6 @@ class Planner:
 _HYPOTHESES = pa.schema(
     [(name, pa.string()) for name in ("hypothesis", "kind", "source", "fingerprint", "description", "expression")]
 )
-
-
-def with_tables(scope: Scope, query: Source) -> Source:
-    """A query with the WITH lists that its place can see."""
-    tables = scope.select.tables
-    if not tables:
-        return query
-    lead = "WITH RECURSIVE " if scope.select.recursive else "WITH "
-    return Source.made(lead, 0) + Source.join(", ", tables) + Source.made(" ", 0) + query
 
 
 def _ranges(numbers: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -13,12 +13,11 @@ from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
 from deepbase.engine.base import ChosenLayer, Job, Part
 from deepbase.inputs.stream import records
-from deepbase.inputs.symbols import symbols_schema
+from deepbase.inputs.symbols import columns_at, symbols_schema
 from deepbase.inputs.tokenization import encode
 from deepbase.labels.base import Registered
-from deepbase.labels.binding import bind
+from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type
-from deepbase.labels.sources import LIBRARY
 from deepbase.measures.registry import measures
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
@@ -66,12 +65,9 @@ def bind_job(
     chosen = measures(spec.measures)
     layers = [_layers(spec, m) for m in models]
     group_by = _group_by(spec, models, dataset)
-    schema = symbols_schema(dataset.columns, spec.at)
-    columns = [c for c in dataset.columns if c.name in schema.names]
-    taken = {c.name for c in columns}
-    known = {n: h for n, h in known.items() if not (n in taken and h.source.startswith(LIBRARY))}
-    labels = bind(spec.hypotheses, known, columns, partial(_type_of, connection, dataset, spec.at))
-    used = [c for c in dataset.columns if any(_mentions(x.expression, c.name) for x in labels)]
+    columns = columns_at(dataset.columns, spec.at)
+    labels = bind(spec.hypotheses, unshadowed(known, columns), columns, partial(_type_of, connection, dataset, spec.at))
+    used = [c for c in dataset.columns if any(mentions(x.expression, c.name) for x in labels)]
     return Job(
         spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
         parts=tuple(
@@ -125,8 +121,3 @@ def _group_by(spec: InspectSpec, models: Sequence[Named], dataset: DatasetRow) -
 
 def _type_of(connection: duckdb.DuckDBPyConnection, dataset: DatasetRow, level: Level, expression: str) -> str:
     return expression_type(connection, expression, symbols_schema(dataset.columns, level))
-
-
-def _mentions(expression: str, column: str) -> bool:
-    """Whether an SQL expression may read a column: its name occurs in it, as it is or within quotes."""
-    return any(name.lower() in expression.lower() for name in (column, column.replace('"', '""')))

@@ -60,6 +60,12 @@ def symbols_schema(columns: Sequence[Column], level: Level = "token") -> pa.Sche
     return pa.schema(fields)
 
 
+def columns_at(columns: Sequence[Column], level: Level) -> list[Column]:
+    """The columns of a dataset that have a value at a level."""
+    names = symbols_schema(columns, level).names
+    return [column for column in columns if column.name in names]
+
+
 def _used(columns: Sequence[Column], level: Level) -> list[Column]:
     """Annotations, then metadata, without what has no value at this level."""
     lists = [column for column in columns if column.level != "record" and level != "record"]

@@ -18,6 +18,7 @@ from dataclasses import replace
 from deepbase.blocks import Column, Kind
 from deepbase.errors import HypothesisError, nearest
 from deepbase.labels.base import Label, Registered, quoted
+from deepbase.labels.sources import LIBRARY
 
 TypeOf = Callable[[str], str]
 """An SQL expression in, its SQL type out; raises HypothesisError where it does not bind."""
@@ -56,6 +57,17 @@ def bind(
             if found.setdefault(label.name, label) != label:
                 raise HypothesisError(f"two hypotheses are called '{label.name}'", "Rename one of them.")
     return tuple(found.values())
+
+
+def unshadowed(registered: Mapping[str, Registered], columns: Iterable[Column]) -> dict[str, Registered]:
+    """Without the shipped hypotheses whose name a column of the dataset has: the column is meant."""
+    taken = {c.name for c in columns}
+    return {n: h for n, h in registered.items() if not (n in taken and h.source.startswith(LIBRARY))}
+
+
+def mentions(expression: str, column: str) -> bool:
+    """Whether an SQL expression may read a column: its name occurs in it, as it is or within quotes."""
+    return any(name.lower() in expression.lower() for name in (column, column.replace('"', '""')))
 
 
 def of_columns(columns: Iterable[Column]) -> tuple[Label, ...]:

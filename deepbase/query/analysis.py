@@ -49,7 +49,6 @@ class Leaf:
         schema: what qualifies it.
         columns: the names that its columns were given in FROM.
         plain: whether it is a table and nothing else: no sample, no time travel.
-        start, end: where, in the text of the item.
     """
 
     alias: str
@@ -57,8 +56,6 @@ class Leaf:
     schema: str
     columns: tuple[str, ...]
     plain: bool
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class Expression:
     @cached_property
     def parameters(self) -> frozenset[str]:
         """The names of its parameters."""
-        return frozenset(str(n["identifier"]) for n, _ in _walk(self.node) if n.get("class") == "PARAMETER")
+        return frozenset(name for name, _, _ in self.marks())
 
     def marks(self) -> Iterator[tuple[str, int, int]]:
         """Its parameters: name and place."""
@@ -179,9 +176,7 @@ class Expression:
 
 def leaves(item: Source, parse: Parse) -> tuple[Leaf, ...]:
     """The relations of an item of FROM: one, or those of a join tree."""
-    text = f"FROM {item.text}\n"
-    place = _places(text, len("FROM "))
-    return tuple(_leaf(node, place) for node in _relations(_parsed(parse, text)["from_table"]))
+    return tuple(_leaf(node) for node in _relations(_parsed(parse, f"FROM {item.text}\n")["from_table"]))
 
 
 def columns_of_item(item: Source, parse: Parse) -> Iterator[tuple[str, ...]]:
@@ -237,7 +232,7 @@ def _relations(node: Node) -> Iterator[Node]:
         yield node
 
 
-def _leaf(node: Node, place: Callable[[int], int]) -> Leaf:
+def _leaf(node: Node) -> Leaf:
     table = node.get("table_name", "")
     function = (node.get("function") or {}).get("function_name", "")
     return Leaf(
@@ -246,6 +241,4 @@ def _leaf(node: Node, place: Callable[[int], int]) -> Leaf:
         schema=node.get("schema_name", ""),
         columns=tuple(node.get("column_name_alias") or ()),
         plain=bool(table) and not node.get("sample") and not node.get("at_clause"),
-        start=place(node["query_location"]),
-        end=place(node["query_location"] + node["query_location_length"]),
     )

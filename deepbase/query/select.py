@@ -74,6 +74,13 @@ class Select:
     tables: tuple[Source, ...]
     recursive: bool
 
+    def with_tables(self, query: Source) -> Source:
+        """A query with the WITH lists that this place can see."""
+        if not self.tables:
+            return query
+        lead = "WITH RECURSIVE " if self.recursive else "WITH "
+        return Source.made(lead, 0) + Source.join(", ", self.tables) + Source.made(" ", 0) + query
+
 
 def select_around(source: Source, tokens: Sequence[Token], clause: Clause) -> Select:
     """The SELECT around a clause."""

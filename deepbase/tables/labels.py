@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from deepbase.blocks import Block
 from deepbase.errors import HypothesisError
-from deepbase.inputs.symbols import symbols_schema
+from deepbase.inputs.symbols import columns_at, symbols_schema
 from deepbase.labels.base import Label
-from deepbase.labels.binding import bind
+from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type, register_functions
-from deepbase.labels.sources import LIBRARY
 from deepbase.tables.base import PLACE, REQUEST
 from deepbase.tables.scan import FIXED, Asked, Rows, in_order
 
@@ -34,7 +33,7 @@ class LabelRows(Rows):
         self._has_values = asked.needs("value")
         self.wanted = asked.some(*PLACE) | {"record"}
         if self._has_values:
-            own = {c.name for c in asked.dataset.columns if _mentions(label.expression, c.name)}
+            own = {c.name for c in asked.dataset.columns if mentions(label.expression, c.name)}
             self.wanted |= FIXED | own
 
     def of(self, block: Block) -> Iterator[pa.Table]:
@@ -53,12 +52,12 @@ class LabelRows(Rows):
 
     def _bound(self, asked: Asked) -> Label:
         request, schema = asked.request, symbols_schema(asked.dataset.columns, asked.request.at)
-        columns = [c for c in asked.dataset.columns if c.name in schema.names]
-        taken = {c.name for c in columns}
+        columns = columns_at(asked.dataset.columns, request.at)
         known = asked.source.hypotheses([request.hypothesis])
         register_functions(self._workspace, [h.function for h in known.values() if h.function])
-        known = {n: h for n, h in known.items() if not (n in taken and h.source.startswith(LIBRARY))}
-        labels = bind([request.hypothesis], known, columns, partial(_type_of, self._workspace, schema))
+        labels = bind(
+            [request.hypothesis], unshadowed(known, columns), columns, partial(_type_of, self._workspace, schema)
+        )
         if len(labels) > 1:
             some = ", ".join(f"'{x.name}'" for x in labels[:5])
             raise HypothesisError(
@@ -70,8 +69,3 @@ class LabelRows(Rows):
 
 def _type_of(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, expression: str) -> str:
     return expression_type(connection, expression, schema)
-
-
-def _mentions(expression: str, column: str) -> bool:
-    """Whether an SQL expression may read a column: its name occurs in it, as it is or within quotes."""
-    return any(name.lower() in expression.lower() for name in (column, column.replace('"', '""')))
