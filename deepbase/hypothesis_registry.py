@@ -38,9 +38,6 @@ CALLED = re.compile(r'(\w+|"(?:[^"]|"")+")\s*\(')
 """A name that a query calls as a function."""
 
 
-NOTHING = Registered(name="", kind=None, source="", fingerprint="", description="")
-
-
 class Hypotheses:
     """The hypotheses of one database; loads each function at most once."""
 
@@ -165,7 +162,8 @@ class Hypotheses:
         found = MISSING_FUNCTION.search(str(error))
         if found is None or found[1] in self.functions:
             return False
-        return self.load([found[1]]).get(found[1], NOTHING).function is not None
+        known = self.load([found[1]]).get(found[1])
+        return known is not None and known.function is not None
 
     def _write(
         self, found: Sequence[tuple[HypothesisRow, Hypothesis | None]], *, replace: bool = False, again: bool = False

@@ -7,7 +7,7 @@ all rows of `hypotheses`, so that a predicate can choose them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import duckdb
@@ -17,7 +17,7 @@ from deepbase.catalog import DatasetRow, HypothesisRow
 from deepbase.errors import HypothesisError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.inputs.symbols import columns_at, symbols_schema
-from deepbase.labels.base import Label
+from deepbase.labels.base import Label, Registered
 from deepbase.labels.binding import bind, of_columns, unshadowed
 from deepbase.labels.evaluate import expression_type
 
@@ -54,35 +54,28 @@ class Nameable:
             found.update({r.hypothesis: r for r in self.hypotheses.rows_of(labels) if r.hypothesis not in found})
         for text in texts:
             if text not in found and not any(c in text for c in "*?["):
+                known = self.hypotheses.load([text])
                 for dataset in self.datasets:
-                    labels = self.labels(dataset, text)
+                    labels = self._labels(dataset, text, known)
                     if [x.name for x in labels] == [text]:
                         found.update({text: self.hypotheses.rows_of(labels)[0]})
         return found
 
-    def labels(self, dataset: DatasetRow, name: str) -> tuple[Label, ...]:
+    def not_applicable(self, names: Sequence[str]) -> list[str]:
+        """Those of some hypotheses that read what the dataset does not have."""
+        (dataset,) = self.datasets
+        own = {c.name for c in columns_at(dataset.columns, self.level)}
+        doubtful = [n for n in names if n not in own and n.partition("=")[0] not in own]
+        known = self.hypotheses.load(doubtful)
+        return [name for name in doubtful if not self._labels(dataset, name, known)]
+
+    def _labels(self, dataset: DatasetRow, name: str, known: Mapping[str, Registered]) -> tuple[Label, ...]:
         """What a name means for a dataset; nothing if it means nothing."""
-        known = self.hypotheses.load([name])
         columns = columns_at(dataset.columns, self.level)
         try:
             return bind([name], unshadowed(known, columns), columns, partial(self._type_of, dataset))
         except HypothesisError:
             return ()
-
-    def not_applicable(self, names: Sequence[str]) -> list[str]:
-        """Those of some hypotheses that read what the dataset does not have."""
-        (dataset,) = self.datasets
-        columns = columns_at(dataset.columns, self.level)
-        own = {c.name for c in columns}
-        doubtful = [n for n in names if n not in own and n.partition("=")[0] not in own]
-        known = unshadowed(self.hypotheses.load(doubtful), columns)
-        found = []
-        for name in doubtful:
-            try:
-                bind([name], known, columns, partial(self._type_of, dataset))
-            except HypothesisError:
-                found.append(name)
-        return found
 
     def _registered(self) -> list[HypothesisRow]:
         """The registered ones and the library; a function of categories is one hypothesis for each of them."""
