@@ -21,7 +21,7 @@ import deepbase
 
 
 class Net(nn.Module):
-    """A table and a mixture of it; NAP seconds for every forward that is longer than a trial."""
+    """A table and a mixture of it; NAP seconds for every forward that is longer than a trial, told in a file NAPPING."""
 
     def __init__(self, width=4):
         super().__init__()
@@ -30,6 +30,8 @@ class Net(nn.Module):
 
     def forward(self, ids):
         if ids.shape[1] >= 20:
+            if "NAPPING" in os.environ:
+                open(os.environ["NAPPING"], "w").close()
             time.sleep(float(os.environ.get("NAP", "0")))
         return self.mix(self.embed(ids))
 

@@ -133,10 +133,14 @@ def test_a_run_that_is_killed_again_and_again_ends_at_the_same_scores(study, who
     assert look(study, "SELECT count(*) FROM checkpoints") == [(0,)]
 
 
-def test_others_read_and_write_the_file_while_a_run_computes(study, start, cli):
-    process = start(*_arguments(study), "--device", "cpu", NAP=60)
+def test_others_read_and_write_the_file_while_a_run_computes(study, start, cli, tmp_path):
+    napping = tmp_path / "napping"
+    process = start(*_arguments(study), "--device", "cpu", NAP=60, NAPPING=napping)
     _wait(process, study, "SELECT status FROM runs", lambda rows: rows == [("running",)])
-    for _ in range(20):  # all of it during one forward, but for the moments before it
+    while not napping.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    for _ in range(20):  # all of it during one forward
         with opened(study) as plain:
             plain.execute("CREATE TABLE IF NOT EXISTS notes (n INTEGER)")
             plain.execute("INSERT INTO notes VALUES (1)")
