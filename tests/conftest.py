@@ -21,7 +21,7 @@ import deepbase
 
 
 class Net(nn.Module):
-    """A table and a mixture of it; NAP seconds for every forward that is longer than a trial, told in a file NAPPING."""
+    """A table and a mixture of it; NAP seconds for every forward longer than a trial, told in a file NAPPING."""
 
     def __init__(self, width=4):
         super().__init__()
