@@ -1,0 +1,1 @@
+"""Probes: classifiers and regressions over a group of units, fitted for all hypotheses at once."""
