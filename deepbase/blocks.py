@@ -164,13 +164,15 @@ class LabelBehavior:
         values: float64[symbol, hypothesis]; 0 where there is no value.
         valid: bool[symbol, null class], False where the hypotheses of the class have no value.
         null_class: int64[hypothesis], the class of each hypothesis.
-        record: int64[symbol], the record of each symbol, as ascending numbers within the block.
+        record: int64[symbol], the number of each symbol's record in the dataset.
+        kinds: the kind of each hypothesis, `boolean` or `number`; a category is several booleans.
     """
 
     values: Floats
     valid: Bools
     null_class: Ints
     record: Ints
+    kinds: tuple[Kind, ...]
 
 
 Tokenize = Callable[[Sequence[str]], Encodings]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import scipy.stats
 import torch
 
 from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
-from deepbase.measures.base import NOTES, AbstractMeasure, AbstractState, BatchLabels, Values
+from deepbase.measures.base import AbstractMeasure, AbstractState, BatchLabels, Target, Values
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
@@ -27,7 +28,13 @@ FEW = "fewer than 2 symbols have a value of the hypothesis"
 NOT_FINITE = "unit has NaN or infinite activations"
 CONSTANT_UNIT = "unit is constant"
 CONSTANT_HYPOTHESIS = "hypothesis is constant"
-NOT_BOOLEAN = "measure needs a boolean hypothesis"
+WRONG_KIND = "measure needs another kind of hypothesis"
+FEW_POSITIVES = "hypothesis has fewer than 2 positives"
+FEW_NEGATIVES = "hypothesis has fewer than 2 negatives"
+MEANS_ARE_ZERO = "both means are 0"
+TOO_FEW_SYMBOLS = "fewer than 2 symbols"
+PLENTY = 2**40
+"""Bytes: more than any state of the tests asks for."""
 NO_VARIATION = "no variation within the classes"
 
 
@@ -37,15 +44,37 @@ class Data:
 
     Attributes:
         units: float32[symbol, unit], by name.
-        hypotheses: float64[symbol] with NaN for NULL, by name.
+        hypotheses: float64[symbol] with NaN for NULL, by name; a category has whole numbers from 0 up.
         kinds: of the hypotheses.
+        values: how many values each category has.
+        records: int64[symbol], the record of each symbol; three symbols each without.
         textbook: the scores and notes that are known already, by measure, unit and hypothesis.
     """
 
     units: dict[str, npt.NDArray[np.float32]]
     hypotheses: dict[str, Floats]
     kinds: dict[str, Kind]
+    values: dict[str, int] = field(default_factory=dict)
+    records: Ints | None = None
     textbook: dict[tuple[str, str, str], tuple[float | None, str | None]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """The hypotheses as columns of labels."""
+        found, columns = {}, 0
+        for name, kind in self.kinds.items():
+            count = self.values.get(name, 1)
+            found[name] = Target(kind, tuple(range(columns, columns + count)))
+            columns += count
+        return found
+
+    @property
+    def column_kinds(self) -> tuple[Kind, ...]:
+        return tuple("number" if t.kind == "number" else "boolean" for t in self.targets.values() for _ in t.columns)
+
+    @property
+    def record(self) -> Ints:
+        return np.arange(self.symbols) // 3 if self.records is None else self.records
 
     @property
     def x(self) -> npt.NDArray[np.float32]:
@@ -53,7 +82,15 @@ class Data:
 
     @property
     def y(self) -> Floats:
-        return np.stack(list(self.hypotheses.values()), axis=1)
+        """float64[symbol, column]."""
+        columns = []
+        for name, values in self.hypotheses.items():
+            if self.kinds[name] == "category":
+                codes = np.arange(self.values[name])
+                columns += list(np.where(np.isnan(values), np.nan, values == codes[:, None]))
+            else:
+                columns.append(values)
+        return np.stack(columns, axis=1)
 
     @property
     def symbols(self) -> int:
@@ -64,6 +101,8 @@ class Data:
             {k: v[first:end] for k, v in self.units.items()},
             {k: v[first:end] for k, v in self.hypotheses.items()},
             self.kinds,
+            self.values,
+            self.record[first:end],
         )
 
 
@@ -128,34 +167,55 @@ def hard_data(symbols: int = 240, seed: int = 0) -> Data:
         "the number -7 of words": _with(np.full(symbols, -7.0), ~words, np.nan),
         "no number": np.full(symbols, np.nan),
     }
-    kinds: dict[str, Kind] = {**dict.fromkeys(booleans, "boolean"), **dict.fromkeys(numbers, "number")}
-    return Data({k: v.astype(np.float32) for k, v in units.items()}, {**booleans, **numbers}, kinds)
+    thirds = np.digitize(noise(), [-1.0, 1.0]).astype(float)
+    categories = {
+        "thirds": thirds,
+        "thirds of words": _with(thirds, ~words, np.nan),
+        "a value that is rare, and two that never come": _with(4 * half, rare == 1, 1.0),
+        "one value": _with(np.ones(symbols), ~words, np.nan),
+        "no category": np.full(symbols, np.nan),
+    }
+    kinds: dict[str, Kind] = {
+        **dict.fromkeys(booleans, "boolean"),
+        **dict.fromkeys(numbers, "number"),
+        **dict.fromkeys(categories, "category"),
+    }
+    return Data(
+        {k: v.astype(np.float32) for k, v in units.items()},
+        {**booleans, **numbers, **categories},
+        kinds,
+        {**dict.fromkeys(categories, 3), "a value that is rare, and two that never come": 5},
+    )
 
 
 def _with(values: npt.ArrayLike, where: npt.NDArray[np.bool_], value: float) -> Floats:
     return np.where(where, value, np.asarray(values, dtype=np.float64))
 
 
-def label_behavior(y: Floats, rng: np.random.Generator | None = None) -> LabelBehavior:
+def label_behavior(data: Data, rng: np.random.Generator | None = None) -> LabelBehavior:
     """The hypotheses of a block; those that are NULL together are in one null class, unless a generator splits some."""
+    y = data.y
+    if rng is not None:  # the columns of a category stay together
+        halves = rng.integers(2, size=len(data.kinds)).tolist()
+        splits = [s for t, s in zip(data.targets.values(), halves, strict=True) for _ in t.columns]
     valid = ~np.isnan(y)
     classes: dict[tuple[bytes, int], int] = {}
     null_class = np.array(
         [
-            classes.setdefault((valid[:, h].tobytes(), 0 if rng is None else int(rng.integers(2))), len(classes))
+            classes.setdefault((valid[:, h].tobytes(), 0 if rng is None else splits[h]), len(classes))
             for h in range(y.shape[1])
         ]
     )
     firsts = [int(np.argmax(null_class == c)) for c in range(len(classes))]
-    return LabelBehavior(np.where(valid, y, 0.0), valid[:, firsts], null_class, np.zeros(len(y), dtype=np.int64))
+    return LabelBehavior(np.where(valid, y, 0.0), valid[:, firsts], null_class, data.record, data.column_kinds)
 
 
 def label_shift(data: Data, rng: np.random.Generator | None = None) -> Floats:
     """Pilot values of the hypotheses: 0 for booleans, somewhere near the mean for numbers."""
     shifts = []
-    for name, y in data.hypotheses.items():
+    for y, kind in zip(data.y.T, data.column_kinds, strict=True):
         known = y[~np.isnan(y)]
-        if data.kinds[name] == "boolean" or not len(known):
+        if kind == "boolean" or not len(known):
             shifts.append(0.0)
         else:
             shifts.append(known.mean() + (0 if rng is None else float(rng.uniform(-1, 1)) * known.std()))
@@ -170,6 +230,7 @@ def block_state(
     shift: Floats | None = None,
     rng: np.random.Generator | None = None,
     like: AbstractState | None = None,
+    memory: int = PLENTY,
 ) -> AbstractState:
     """The state of one block.
 
@@ -180,9 +241,10 @@ def block_state(
         shift: the pilot values of the hypotheses; 0 without.
         rng: splits null classes at random.
         like: a state whose pilot values are used; without, those of the first batch are.
+        memory: bytes that the state may take.
     """
-    labels = label_behavior(block.y, rng)
-    shift = np.zeros(len(block.kinds)) if shift is None else shift
+    labels = label_behavior(block, rng)
+    shift = np.zeros(len(labels.kinds)) if shift is None else shift
     bounds = sorted({0, block.symbols, *(min(c, block.symbols) for c in cuts)})
     state: AbstractState | None = None
     units = torch.from_numpy(block.x)
@@ -190,7 +252,7 @@ def block_state(
         batch = BatchLabels.of(labels, first, end - first, shift, CPU)
         if state is None and like is not None:
             state = like.empty_like(batch)
-        state = kind.first(units[first:end], batch) if state is None else state.update(units[first:end], batch)
+        state = kind.first(units[first:end], batch, memory) if state is None else state.update(units[first:end], batch)
     assert state is not None
     return state
 
@@ -227,12 +289,26 @@ def textbook_cohens_d(x: Floats, y: Floats, kind: Kind) -> float:
     return textbook_mean_difference(x, y, kind) / float(np.sqrt(squares / (len(x) - 2)))
 
 
+def textbook_class_selectivity(x: Floats, y: Floats, _: Kind) -> float:
+    """NumPy's."""
+    true, false = x[y == 1].mean(), x[y == 0].mean()
+    return float((true - false) / (abs(true) + abs(false))) if true or false else float("nan")
+
+
+def textbook_correlation_ratio(x: Floats, y: Floats, _: Kind) -> float:
+    """From what varies within the values of a category."""
+    groups = [x[y == v] for v in np.unique(y)]
+    within = sum(((g - g.mean()) ** 2).sum() for g in groups)
+    return float(np.sqrt(max(0, 1 - within / ((x - x.mean()) ** 2).sum())))
+
+
 @dataclass(frozen=True)
 class Reference:
     """The textbook value of a measure.
 
     Attributes:
-        score: of x, y and the kind of y, for symbols where both have a value; NaN where it is not defined.
+        score: of x, y and the kind of y, for symbols where both have a value; NaN where it is not defined. Of a fact,
+            y is x.
         kinds: of the hypotheses that it takes.
         undefined: the note that stands for NaN.
         error: how much a score may be off, given the textbook value and the unit.
@@ -252,43 +328,82 @@ REFERENCES = {
     "cohens_d": Reference(
         textbook_cohens_d, ("boolean",), NO_VARIATION, lambda d, _: max(TOLERANCE * max(abs(d), 1), 1e-6 * abs(d) ** 3)
     ),
+    "class_selectivity": Reference(textbook_class_selectivity, ("boolean",), MEANS_ARE_ZERO, lambda _, __: TOLERANCE),
+    "correlation_ratio": Reference(textbook_correlation_ratio, ("category",), "", lambda _, __: TOLERANCE),
+    "density": Reference(lambda x, *_: float((x > 0).mean()), (), "", lambda _, __: TOLERANCE),
+    "mean": Reference(lambda x, *_: float(x.mean()), (), "", lambda m, x: TOLERANCE * max(abs(m), float(x.std()))),
+    "standard_deviation": Reference(lambda x, *_: float(x.std()), (), "", lambda s, _: TOLERANCE * s),
+    "kurtosis": Reference(
+        lambda x, *_: float(scipy.stats.kurtosis(x)), (), "", lambda k, _: TOLERANCE * max(abs(k), 1)
+    ),
+    "minimum": Reference(lambda x, *_: float(x.min()), (), "", lambda _, __: 0),
+    "maximum": Reference(lambda x, *_: float(x.max()), (), "", lambda _, __: 0),
 }
+NO_CONSTANTS = ("kurtosis",)
+"""The facts that a constant unit does not have."""
 
 
 def expected(measure: str, data: Data, unit: str, hypothesis: str) -> tuple[float | None, str | None]:
-    """The textbook score of a pair, or the note that stands in its place."""
-    reference, kind = REFERENCES[measure], data.kinds[hypothesis]
-    whole, y = data.units[unit].astype(np.float64), data.hypotheses[hypothesis]
+    """The textbook score of a pair, or the note that stands in its place; of a fact, the hypothesis is empty."""
+    reference = REFERENCES[measure]
+    whole = data.units[unit].astype(np.float64)
+    if not hypothesis:
+        return _expected_fact(reference, whole, measure in NO_CONSTANTS)
+    kind, y = data.kinds[hypothesis], data.hypotheses[hypothesis]
     x, y = whole[~np.isnan(y)], y[~np.isnan(y)]
     if len(y) < 2:
         return None, FEW
     if not np.isfinite(whole).all():
         return None, NOT_FINITE
-    if (x == x[0]).all() or x.std() <= max(2.0**-23 * abs(x.mean()), 1e-18):
+    if _is_constant(x):
         return None, CONSTANT_UNIT
     if (y == y[0]).all():
         return None, CONSTANT_HYPOTHESIS
     if kind not in reference.kinds:
-        return None, NOT_BOOLEAN
+        return None, WRONG_KIND
+    if kind == "boolean" and min(y.sum(), len(y) - y.sum()) < 2:
+        return None, FEW_POSITIVES if y.sum() < 2 else FEW_NEGATIVES
     score = reference.score(x, y, kind)
     return (None, reference.undefined) if np.isnan(score) else (score, None)
 
 
+def _expected_fact(reference: Reference, x: Floats, no_constants: bool) -> tuple[float | None, str | None]:
+    if len(x) < 2:
+        return None, TOO_FEW_SYMBOLS
+    if not np.isfinite(x).all():
+        return None, NOT_FINITE
+    if no_constants and _is_constant(x):
+        return None, CONSTANT_UNIT
+    return reference.score(x, x, "number"), None
+
+
+def _is_constant(x: Floats) -> bool:
+    return bool((x == x[0]).all() or x.std() <= max(2.0**-23 * abs(x.mean()), 1e-18))
+
+
+def targets_of(measure: AbstractMeasure, data: Data) -> dict[str, Target]:
+    """What a measure is tried on, by name: categories only where it takes them."""
+    if not measure.kinds:
+        return {"": Target(None)}
+    return {n: t for n, t in data.targets.items() if t.kind != "category" or "category" in measure.kinds}
+
+
 def check(measure: AbstractMeasure, state: AbstractState, data: Data) -> None:
     """Compare every score of a state with its textbook value or its note."""
-    values = measure.compute(state, list(data.kinds.values()))
+    values = scores(measure, state, data)
     wrong = []
-    for h, hypothesis in enumerate(data.hypotheses):
+    for h, hypothesis in enumerate(targets_of(measure, data)):
         for u, unit in enumerate(data.units):
             pair = (measure.name, unit, hypothesis)
             if pair not in data.textbook:
                 data.textbook[pair] = expected(measure.name, data, unit, hypothesis)
             score, note = data.textbook[pair]
-            found, said = float(values.unit_score[h, u]), NOTES[values.note[h, u]]
+            found, said = float(values.unit_score[h, u]), values.notes[values.note[h, u]]
             if score is None or said is not None:
                 right = np.isnan(found) and said == note
             else:
-                x = data.units[unit][~np.isnan(data.hypotheses[hypothesis])].astype(np.float64)
+                x = data.units[unit].astype(np.float64)
+                x = x[~np.isnan(data.hypotheses[hypothesis])] if hypothesis else x
                 right = abs(found - score) <= REFERENCES[measure.name].error(score, x)
                 right &= measure.range[0] <= found <= measure.range[1]
             if not right:
@@ -297,7 +412,7 @@ def check(measure: AbstractMeasure, state: AbstractState, data: Data) -> None:
 
 
 def scores(measure: AbstractMeasure, state: AbstractState, data: Data) -> Values:
-    return measure.compute(state, list(data.kinds.values()))
+    return measure.compute(state, list(targets_of(measure, data).values()))
 
 
 def classes_of(state: Ints) -> list[list[int]]:

@@ -35,6 +35,9 @@ from deepbase.measures.base import AbstractMeasure, AbstractState
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
 
+MEMORY = 2**31
+"""Bytes that the states of a run may take which can do with more or with less."""
+
 LayerStates = Mapping[str, Mapping[type[AbstractState], AbstractState]]
 """The states by layer and type."""
 Slice = tuple[str | None, ...]
@@ -118,6 +121,11 @@ class Job:
     def state_types(self) -> tuple[type[AbstractState], ...]:
         """The states that the measures read, each once."""
         return tuple(dict.fromkeys(m.state_type for m in self.measures))
+
+    def memory(self, layer: ChosenLayer) -> int:
+        """Bytes that one state of a layer may take, where it can do with more or with less."""
+        units = sum(x.width for part in self.parts for x in part.layers)
+        return MEMORY * layer.width // (units * self.records.slices)
 
     @property
     def hypotheses(self) -> tuple[str, ...]:

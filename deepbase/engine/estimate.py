@@ -59,7 +59,7 @@ def estimate(job: Job, session: Session) -> Estimate:
             table = tables[0].slice(0, job.records.limit)
             break
     if table is None:
-        return Estimate(0, 0, 0, 0.0, state_bytes(job))
+        return Estimate(0, 0, 0, 0.0, state_bytes(job, 0))
     parts = [_part(job, part, table) for part in job.parts]
     whole = job.records.expected / table.num_rows
     return Estimate(
@@ -67,7 +67,7 @@ def estimate(job: Job, session: Session) -> Estimate:
         symbols=round(sum(p.symbols for p in parts) * whole),
         forwards=round(sum(p.forwards for p in parts) * whole),
         seconds=sum(p.seconds for p in parts) * whole,
-        state_bytes=state_bytes(job),
+        state_bytes=state_bytes(job, round(max(p.symbols for p in parts) * whole)),
     )
 
 
@@ -108,9 +108,17 @@ def _only(block: Block, place: int) -> Block:
     return replace(block, batches=block.batches[place : place + 1])
 
 
-def state_bytes(job: Job) -> dict[type[AbstractState], int]:
-    """The memory of the states of all groups, by type: the run's, and those of the block that is under way."""
+def state_bytes(job: Job, symbols: int) -> dict[type[AbstractState], int]:
+    """The memory of the states of all groups, by type: the run's, and those of the block that is under way.
+
+    Args:
+        job: what is to be done.
+        symbols: how many symbols each model is expected to have.
+    """
     hypotheses = len(job.labels.labels)
-    widths = [layer.width for part in job.parts for layer in part.layers]
     copies = 2 * job.records.slices
-    return {kind: copies * sum(kind.memory(width, hypotheses) for width in widths) for kind in job.state_types}
+    layers = [layer for part in job.parts for layer in part.layers]
+    return {
+        kind: copies * sum(kind.memory(x.width, hypotheses, symbols, job.memory(x)) for x in layers)
+        for kind in job.state_types
+    }

@@ -131,7 +131,7 @@ def own_labels(
         own = labels
         if len(pieces) > 1:
             rows = np.concatenate(several)
-            own = LabelBehavior(labels.values[rows], labels.valid[rows], labels.null_class, labels.record[rows])
+            own = replace(labels, values=labels.values[rows], valid=labels.valid[rows], record=labels.record[rows])
         old = state.slices.get((slices[number], part.name))
         found[number] = _Own(_label_shift(job, own, old), _coverage(own), old.layers if old else {})
     return found
@@ -169,7 +169,8 @@ def fold(
             pieces.append((rows, piece, found[number]))
         visit = partial(_visit, job, batch, chosen, pieces, partial(between, records, symbols))
         part.model.run(batch, list(chosen), visit)
-        records, symbols = int(labels.record[-1] + 1 - labels.record[batch.first]), len(labels.record) - batch.first
+        symbols = len(labels.record) - batch.first
+        records = 1 + int((np.diff(labels.record[batch.first :]) != 0).sum())
         between(records, symbols)
     return found
 
@@ -193,7 +194,10 @@ def _visit(
         for kind in job.state_types:
             known = states[layer].get(kind)
             own = units[rows]
-            states[layer][kind] = kind.first(own, labels) if known is None else known.update(own, labels)
+            if known is None:
+                states[layer][kind] = kind.first(own, labels, job.memory(layers[layer]))
+            else:
+                states[layer][kind] = known.update(own, labels)
 
 
 def _label_shift(job: Job, labels: LabelBehavior, state: SliceState | None) -> Floats:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from deepbase.blocks import SCORES_SCHEMA
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
 from deepbase.labels.base import Label
-from deepbase.measures.base import NOTES, Values
+from deepbase.measures.base import Target, Values
 from deepbase.query.slices import OF_RECORDS, column_of, slice_text
 
 
@@ -19,13 +19,13 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
 
     Memory: about 60 bytes per pair of one layer and measure.
     """
-    kinds = [x.kind for x in job.labels.labels]
+    targets = [Target(x.kind, (i,)) for i, x in enumerate(job.labels.labels)]
     parts = {part.name: part for part in job.parts}
     for (values, model), found in state.slices.items():
         for layer in parts[model].layers:
             slices = _slices(job, parts[model], layer, values)
             for measure in job.measures:
-                scores = measure.compute(found.layers[layer.layer][measure.state_type], kinds)
+                scores = measure.compute(found.layers[layer.layer][measure.state_type], targets)
                 yield _table(run, job, (model, measure.call), layer, slices, found, scores)
 
 
@@ -52,12 +52,12 @@ def _table(
         "hypothesis": pa.DictionaryArray.from_arrays(of, pa.array(job.hypotheses)),
         "measure": _repeated(names[1], rows),
         "slice": slices.take(pa.array(of)),
-        "unit_score": pa.array(scores.unit_score.ravel(), mask=note != 0),
+        "unit_score": pa.array(scores.unit_score.ravel(), from_pandas=True),
         **dict.fromkeys(("group_score", "low", "high", "p_value", "q_value"), nothing),
         "symbols": np.repeat(found.symbols, width),
         "records": np.repeat(found.records, width),
         "note": pa.DictionaryArray.from_arrays(
-            pa.array(note.astype(np.int32), mask=note == 0), pa.array([n or "" for n in NOTES])
+            pa.array(note.astype(np.int32), mask=note == 0), pa.array([n or "" for n in scores.notes])
         ),
     }
     return pa.table({name: columns[name] for name in SCORES_SCHEMA.names})

@@ -70,7 +70,7 @@ class Labels:
         values[~valid] = 0
         classes, null_class = _null_classes(valid)
         record = symbols["record"].to_numpy()
-        return LabelBehavior(values, classes, null_class, np.cumsum(np.diff(record, prepend=record[:1]) != 0))
+        return LabelBehavior(values, classes, null_class, record.copy(), tuple(x.kind for x in self.labels))
 
     def _columns(self, symbols: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
         """Each distinct expression with its value at every symbol."""

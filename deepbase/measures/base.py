@@ -4,17 +4,20 @@ The problem. A run compares every unit with every hypothesis over all symbols of
 whose size grows with the number of symbols. So a measure never sees "the data". It declares a *state* of fixed size,
 and a state knows three things:
 
-* `update(state, units, labels)` folds one batch in: float32[symbol, unit] against [symbol, hypothesis];
+* `update(state, units, labels)` folds one batch in: float32[symbol, unit] against [symbol, column];
 * `merge(a, b)` is associative and commutative up to rounding, for any tree of blocks, processes or devices;
 * `arrays()` and `from_arrays()` give it a written form, so that a run can be resumed.
 
-A measure is then a pure function `compute(state)`. Measures that declare the same state type share one state: Pearson
-and the mean difference both read `PairMoments`, and adding the second costs nothing while the data streams by.
+A measure is then a pure function `compute(state, targets)`. Measures that declare the same state type share one state:
+Pearson and the mean difference both read `PairMoments`, and adding the second costs nothing while the data streams by.
+
+What units are compared with is a *target*: a boolean or a number is one column of labels, a category one column per
+value, exactly one of which is true at a symbol. A fact of a unit has a target without columns.
 
 States are values, but big ones. `update` may reuse the storage of the state that it is given, as a donated buffer: the
 caller goes on with the returned state and forgets the old one. `merge` leaves both of its arguments untouched.
 
-Memory: a state of the pair kind takes about `8 * units * (hypotheses + 2)` bytes a layer.
+Memory: a state of the pair kind takes about `8 * units * (columns + 2)` bytes a layer.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +40,21 @@ class BatchLabels:
     """The label side of one batch, on the device of the model; shared by all layers and states.
 
     Attributes:
-        values: float32[symbol, hypothesis], less `shift`; 0 where there is no value.
-        valid: float32[symbol, null class], 1 where the hypotheses of the class have a value; None where all have.
-        null_class: int64[hypothesis], the class of each hypothesis.
-        shift: float64[hypothesis], what was subtracted from the values.
+        values: float32[symbol, column], less `shift`; 0 where there is no value.
+        valid: float32[symbol, null class], 1 where the columns of the class have a value; None where all have.
+        null_class: int64[column], the class of each column.
+        shift: float64[column], what was subtracted from the values; 0 for booleans.
+        record: int64[symbol], the number of each symbol's record in the dataset; the symbols of one record stand
+            together.
+        kinds: the kind of each column, `boolean` or `number`.
     """
 
     values: Tensor
     valid: Tensor | None
     null_class: Tensor
     shift: Tensor
+    record: Tensor
+    kinds: tuple[Kind, ...]
 
     @classmethod
     def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
@@ -63,18 +71,28 @@ class BatchLabels:
             valid=None if whole else torch.from_numpy(valid.astype(np.float32)).to(device),
             null_class=torch.from_numpy(classes).to(device),
             shift=torch.from_numpy(shift).to(device),
+            record=torch.from_numpy(labels.record[rows]).to(device),
+            kinds=labels.kinds,
         )
 
 
 class AbstractState(abc.ABC):
-    """What a measure remembers of the symbols that it has seen: one object for all units of a layer."""
+    """What a measure remembers of the symbols that it has seen: one object for all units of a layer.
+
+    Attributes:
+        saved: whether a checkpoint holds the state. A run with one that is not saved begins again when it is resumed.
+        cost: for people, what it takes while the data streams by.
+    """
+
+    saved: ClassVar[bool] = True
+    cost: ClassVar[str]
 
     @abc.abstractmethod
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
         """Fold one batch in.
 
         Args:
-            units: float32[symbol, unit].
+            units: float32[symbol, unit]; nobody writes to it, and a state may keep it.
             labels: the same symbols' labels.
 
         Returns:
@@ -100,13 +118,39 @@ class AbstractState(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def first(cls, units: Tensor, labels: BatchLabels) -> Self:
-        """The state of the very first batch."""
+    def first(cls, units: Tensor, labels: BatchLabels, memory: int) -> Self:
+        """The state of the very first batch.
+
+        Args:
+            units: float32[symbol, unit].
+            labels: the same symbols' labels.
+            memory: bytes that the state may take, if it can do with more or with less; others ignore it.
+        """
 
     @classmethod
     @abc.abstractmethod
-    def memory(cls, units: int, hypotheses: int) -> int:
-        """Bytes of the state of a layer of so many units, where all hypotheses have a value at the same symbols."""
+    def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:
+        """Bytes of the state of a layer.
+
+        Args:
+            units: of the layer.
+            columns: of labels, all of which have a value at the same symbols.
+            symbols: how many there are to be.
+            limit: what `first` is given as `memory`.
+        """
+
+
+@dataclass(frozen=True)
+class Target:
+    """What units are compared with.
+
+    Attributes:
+        kind: of the hypothesis; None for a fact of a unit, which is compared with nothing.
+        columns: of the labels: one, for a category one per value, for nothing none.
+    """
+
+    kind: Kind | None
+    columns: tuple[int, ...] = ()
 
 
 NOTES: tuple[str | None, ...] = (
@@ -115,26 +159,50 @@ NOTES: tuple[str | None, ...] = (
     "unit has NaN or infinite activations",
     "unit is constant",
     "hypothesis is constant",
-    "measure needs a boolean hypothesis",
+    "measure needs another kind of hypothesis",
+    "hypothesis has fewer than 2 positives",
+    "hypothesis has fewer than 2 negatives",
     "no variation within the classes",
     "fewer than 4 symbols, too few to correct the bias",
+    "both means are 0",
+    "fewer than 2 symbols",
+    "fewer than 2 records on either side of the split",
+    "a class is missing on one side of the split",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
-TOO_FEW, NOT_FINITE, CONSTANT_UNIT, CONSTANT_HYPOTHESIS, NOT_BOOLEAN, NO_VARIATION, UNCORRECTABLE = range(1, len(NOTES))
+(
+    TOO_FEW,
+    NOT_FINITE,
+    CONSTANT_UNIT,
+    CONSTANT_HYPOTHESIS,
+    WRONG_KIND,
+    FEW_POSITIVES,
+    FEW_NEGATIVES,
+    NO_VARIATION,
+    UNCORRECTABLE,
+    MEANS_ARE_ZERO,
+    TOO_FEW_SYMBOLS,
+    TOO_FEW_RECORDS,
+    CLASS_MISSING,
+) = range(1, len(NOTES))
 
 
 @dataclass(frozen=True)
 class Values:
-    """The scores of one measure for one layer.
+    """The scores of one measure for one layer, or for one group of units.
 
     Attributes:
-        unit_score: float64[hypothesis, unit]; NaN where there is no score.
-        note: uint8[hypothesis, unit]; an index into `NOTES`, 0 where there is a score.
+        unit_score: float64[target, unit]; NaN where there is no score.
+        note: int[target, unit]; an index into `notes`. A score may have one, too: how exact it is.
+        notes: what the notes say; the first one is None.
+        group_score: float64[target], what the units of a probe reach together; None for a unit measure.
     """
 
     unit_score: Floats
-    note: npt.NDArray[np.uint8]
+    note: npt.NDArray[np.integer[Any]]
+    notes: Sequence[str | None] = NOTES
+    group_score: Floats | None = None
 
 
 Option = bool | int | float | str
@@ -163,8 +231,10 @@ class AbstractMeasure(abc.ABC):
         state_type: the state that it reads; measures of one state type share it.
         range: the least and the greatest score.
         signed: whether the sign of a score means a direction, so that strength is its absolute value.
-        kinds: the kinds of hypotheses that it takes.
-        exact: whether it equals its textbook value on the symbols read.
+        higher_is_better: whether a greater score means more affinity; bits of a code are better the fewer they are.
+        kinds: the kinds of hypotheses that it takes; none for a fact of a unit.
+        grouped: whether it scores a set of units together: a probe.
+        exact: whether it equals its textbook value on the symbols read, wherever a note does not say otherwise.
     """
 
     name: ClassVar[str]
@@ -174,7 +244,9 @@ class AbstractMeasure(abc.ABC):
     state_type: ClassVar[type[AbstractState]]
     range: ClassVar[tuple[float, float]]
     signed: ClassVar[bool]
+    higher_is_better: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]]
+    grouped: ClassVar[bool] = False
     exact: ClassVar[bool] = True
 
     @property
@@ -184,10 +256,10 @@ class AbstractMeasure(abc.ABC):
         return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
 
     @abc.abstractmethod
-    def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """The scores.
 
         Args:
             state: of `state_type`.
-            kinds: the kind of each hypothesis.
+            targets: what the units are compared with.
         """

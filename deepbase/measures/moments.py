@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class PairMoments(AbstractState):
         xy: float64[hypothesis, unit], sums of the products.
     """
 
+    cost: ClassVar[str] = "one matrix product a batch"
+
     unit_shift: Tensor
     label_shift: Tensor
     null_class: Tensor
@@ -70,12 +72,9 @@ class PairMoments(AbstractState):
     xy: Tensor
 
     @classmethod
-    def first(cls, units: Tensor, labels: BatchLabels) -> Self:
+    def first(cls, units: Tensor, labels: BatchLabels, memory: int = 0) -> Self:
         """The state of the first batch; the median of some of its symbols becomes the pilot."""
-        some = units[_spread_out(len(units), units.device)]
-        shift = some.sort(0).values[len(some) // 2] if len(some) else units.new_zeros(units.shape[1])
-        shift = torch.where(shift.isfinite(), shift, torch.zeros_like(shift))
-        return cls._zero(shift, labels.shift, labels.null_class).update(units, labels)
+        return cls._zero(pilot(units), labels.shift, labels.null_class).update(units, labels)
 
     @classmethod
     def _zero(cls, unit_shift: Tensor, label_shift: Tensor, null_class: Tensor) -> Self:
@@ -174,9 +173,9 @@ class PairMoments(AbstractState):
         return cls(**{name: value.to(device) for name, value in arrays.items()})
 
     @classmethod
-    def memory(cls, units: int, hypotheses: int) -> int:
+    def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:
         """Bytes: the sums in float64, the pilot values of the units in float32."""
-        return 8 * (1 + 2 * units + 4 * hypotheses + units * hypotheses) + 4 * units
+        return 8 * (1 + 2 * units + 4 * columns + units * columns) + 4 * units
 
     def symbols(self) -> Tensor:
         """float64[hypothesis, 1]: the symbols that each hypothesis was compared on."""
@@ -195,15 +194,30 @@ class PairMoments(AbstractState):
 
     def constant_units(self) -> Tensor:
         """bool[null class, unit], by the convention above."""
-        mean, variance = self.unit_moments()
-        step = 2.0**-23 * (mean + self.unit_shift).abs()
-        return variance.sqrt() <= torch.maximum(step, OFFSET_STEP * mean.abs()).clamp_min(1e-18)
+        return constant_units(*self.unit_moments(), self.unit_shift)
+
+    def label_sums(self) -> Tensor:
+        """float64[hypothesis]: the sums of the values themselves; of a boolean, its positives."""
+        return self.y + self.n[self.null_class] * self.label_shift
 
     def constant_labels(self) -> Tensor:
         """bool[hypothesis]: what varies no more than the rounding of float64, in its values and in their sums."""
         mean, variance = self.label_moments()
         step = torch.maximum(2.0**-20 * mean.abs(), 2.0**-50 * (mean + self.label_shift).abs())
         return variance.sqrt() <= step
+
+
+def pilot(units: Tensor) -> Tensor:
+    """float32[unit]: the median of each unit over some of the symbols, float32[symbol, unit]; 0 if it is not finite."""
+    some = units[_spread_out(len(units), units.device)]
+    shift = some.sort(0).values[len(some) // 2] if len(some) else units.new_zeros(units.shape[1])
+    return torch.where(shift.isfinite(), shift, torch.zeros_like(shift))
+
+
+def constant_units(mean: Tensor, variance: Tensor, shift: Tensor) -> Tensor:
+    """Whether units are constant, by the convention above, from their moments about the pilot values `shift`."""
+    step = 2.0**-23 * (mean + shift).abs()
+    return variance.sqrt() <= torch.maximum(step, OFFSET_STEP * mean.abs()).clamp_min(1e-18)
 
 
 def _spread_out(symbols: int, device: torch.device) -> Tensor:

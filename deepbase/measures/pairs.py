@@ -1,4 +1,4 @@
-"""The measures that read pair moments: Pearson's r, the difference of means and Cohen's d."""
+"""The measures that read pair moments: correlations, differences of means, and what a category explains of a unit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from deepbase.blocks import Kind
 from deepbase.measures.base import (
     CONSTANT_HYPOTHESIS,
     CONSTANT_UNIT,
+    FEW_NEGATIVES,
+    FEW_POSITIVES,
+    MEANS_ARE_ZERO,
     NO_VARIATION,
-    NOT_BOOLEAN,
     NOT_FINITE,
     TOO_FEW,
     UNCORRECTABLE,
+    WRONG_KIND,
     AbstractMeasure,
     AbstractState,
+    Target,
     Values,
 )
 from deepbase.measures.moments import PairMoments
@@ -41,7 +45,7 @@ class Pearson(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
-    def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairMoments)
         mean_x, variance_x = state.unit_moments()
@@ -49,7 +53,7 @@ class Pearson(AbstractMeasure):
         of = state.null_class
         covariance = state.xy / state.symbols() - mean_x[of] * mean_y[:, None]
         score = covariance / (variance_x.sqrt()[of] * variance_y.sqrt()[:, None])
-        return _values(score.clamp(-1, 1), state, kinds, self.kinds)
+        return _values(score.clamp(-1, 1), state, targets, self.kinds)
 
 
 @final
@@ -66,10 +70,10 @@ class MeanDifference(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in the scale of the unit."""
         assert isinstance(state, PairMoments)
-        return _values(_difference(state), state, kinds, self.kinds)
+        return _values(_difference(state), state, targets, self.kinds)
 
 
 @final
@@ -101,7 +105,7 @@ class CohensD(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, kinds: Sequence[Kind]) -> Values:
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in standard deviations; none where the classes do not vary at all."""
         assert isinstance(state, PairMoments)
         n = state.symbols()
@@ -114,11 +118,68 @@ class CohensD(AbstractMeasure):
         score = torch.where(exact | (n <= 2), torch.nan, score)
         if self.unbiased:
             score = score * _small_sample_correction(n - 2)
-        found = _values(score, state, kinds, self.kinds, undefined=NO_VARIATION)
+        found = _values(score, state, targets, self.kinds, undefined=NO_VARIATION)
         if self.unbiased:
-            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()
+            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()[_first_columns(targets)]
             return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
         return found
+
+
+@final
+@dataclass(frozen=True)
+class ClassSelectivity(AbstractMeasure):
+    """How much higher a unit is where the hypothesis holds, as a share of the magnitudes of both means."""
+
+    name: ClassVar[str] = "class_selectivity"
+    description: ClassVar[str] = "difference of the means in and out of the class, over the sum of their magnitudes"
+    formula: ClassVar[str] = "(mean(x | y) - mean(x | not y)) / (|mean(x | y)| + |mean(x | not y)|)"
+    source: ClassVar[str] = (
+        "Morcos et al. 2018, On the importance of single directions for generalization, equation 1, "
+        "with the one class in the place of the strongest, and magnitudes, since activations may be negative"
+    )
+    state_type: ClassVar[type[AbstractState]] = PairMoments
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    signed: ClassVar[bool] = True
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in [-1, 1]."""
+        assert isinstance(state, PairMoments)
+        inside = state.xy / state.y[:, None] + state.unit_shift
+        outside = inside - _difference(state)
+        score = _difference(state) / (inside.abs() + outside.abs())
+        return _values(score.clamp(-1, 1), state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
+
+
+@final
+@dataclass(frozen=True)
+class CorrelationRatio(AbstractMeasure):
+    """How much of a unit's variation the values of a category explain."""
+
+    name: ClassVar[str] = "correlation_ratio"
+    description: ClassVar[str] = "how much of a unit's variation lies between the values of a category (eta)"
+    formula: ClassVar[str] = "sqrt(sum over values c of n_c (mean(x | c) - mean(x))^2 / sum of (x - mean(x))^2)"
+    source: ClassVar[str] = "Fisher 1925, Statistical Methods for Research Workers, section 45"
+    state_type: ClassVar[type[AbstractState]] = PairMoments
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("category",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in [0, 1], the square root of the share of the sum of squares."""
+        assert isinstance(state, PairMoments)
+        between, constant = [], []
+        still = state.constant_labels()
+        for target in targets:
+            columns = list(target.columns)
+            n, sums, x = state.y[columns, None], state.xy[columns], state.x[state.null_class[columns[0]]]
+            means = torch.where(n > 0, sums / n, 0)
+            between.append((n * (means - x / n.sum()).square()).sum(0))
+            constant.append(bool((n > 0).sum() < 2 if target.kind == "category" else still[columns[0]]))
+        firsts = _first_columns(targets)
+        total = (state.symbols() * state.unit_moments()[1][state.null_class])[firsts]
+        score = (torch.stack(between) / total).clamp(0, 1).sqrt()
+        return _values(score, state, targets, self.kinds, constant=constant)
 
 
 def _small_sample_correction(freedom: Tensor) -> Tensor:
@@ -136,19 +197,46 @@ def _difference(state: PairMoments) -> Tensor:
     return state.xy / positives - (sums - state.xy) / (n - positives)
 
 
+def _first_columns(targets: Sequence[Target]) -> list[int]:
+    """The first column of each target; those of a category have a value at the same symbols."""
+    return [t.columns[0] for t in targets]
+
+
 def _values(
-    score: Tensor, state: PairMoments, kinds: Sequence[Kind], takes: Sequence[Kind], undefined: int = NOT_FINITE
+    score: Tensor,
+    state: PairMoments,
+    targets: Sequence[Target],
+    takes: Sequence[Kind],
+    undefined: int = NOT_FINITE,
+    constant: Sequence[bool] | None = None,
 ) -> Values:
-    """Scores with the conventions applied: a pair without a value is NaN and has a note."""
-    of = state.null_class
+    """Scores with the conventions applied: a pair without a value is NaN and has a note.
+
+    Args:
+        score: float64[column, unit]; [target, unit] where `constant` is given.
+        state: what it is made of.
+        targets: what is asked for.
+        takes: the kinds that the measure takes.
+        undefined: the note of what is not finite.
+        constant: whether each target is constant, where that is not for its column to say.
+    """
+    firsts = _first_columns(targets)
+    if constant is None:
+        score = score[firsts]
+    of = state.null_class[firsts]
+    positives = state.label_sums()[firsts]
+    boolean = torch.tensor([t.kind == "boolean" for t in targets], device=score.device)
+    foreign = torch.tensor([t.kind not in takes for t in targets], device=score.device)
+    still = state.constant_labels()[firsts] if constant is None else torch.tensor(constant, device=score.device)
     note = torch.where(score.isfinite(), 0, undefined).to(torch.uint8)
-    foreign = torch.tensor([k not in takes for k in kinds], device=score.device)
     for code, where in (  # the later one wins
-        (NOT_BOOLEAN, foreign[:, None]),
-        (CONSTANT_HYPOTHESIS, state.constant_labels()[:, None]),
+        (FEW_NEGATIVES, (boolean & (state.n[of] - positives < 2))[:, None]),
+        (FEW_POSITIVES, (boolean & (positives < 2))[:, None]),
+        (WRONG_KIND, foreign[:, None]),
+        (CONSTANT_HYPOTHESIS, still[:, None]),
         (CONSTANT_UNIT, state.constant_units()[of]),
         (NOT_FINITE, ~state.xx.isfinite()[of]),
-        (TOO_FEW, state.symbols() < 2),
+        (TOO_FEW, state.n[of][:, None] < 2),
     ):
         note = torch.where(where, torch.tensor(code, dtype=torch.uint8, device=note.device), note)
     score = torch.where(note == 0, score, torch.nan)

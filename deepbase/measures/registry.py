@@ -14,9 +14,25 @@ from typing import Any
 
 from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import AbstractMeasure, option_text
-from deepbase.measures.pairs import CohensD, MeanDifference, Pearson
+from deepbase.measures.facts import Density, Kurtosis, Maximum, Mean, Minimum, StandardDeviation
+from deepbase.measures.pairs import ClassSelectivity, CohensD, CorrelationRatio, MeanDifference, Pearson
 
-MEASURES: dict[str, type[AbstractMeasure]] = {m.name: m for m in (Pearson, MeanDifference, CohensD)}
+MEASURES: dict[str, type[AbstractMeasure]] = {
+    m.name: m
+    for m in (
+        Pearson,
+        MeanDifference,
+        CohensD,
+        ClassSelectivity,
+        CorrelationRatio,
+        Density,
+        Mean,
+        StandardDeviation,
+        Kurtosis,
+        Minimum,
+        Maximum,
+    )
+}
 
 CALL = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 OPTION = re.compile(

@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 from harness import (
     CPU,
+    PLENTY,
     REFERENCES,
     TOLERANCE,
     Data,
@@ -22,11 +23,12 @@ from harness import (
     label_shift,
     merged,
     scores,
+    targets_of,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepbase.errors import MeasureError
+from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import NOTES, BatchLabels
 from deepbase.measures.registry import MEASURES, call_text, measures, parse_call
 
@@ -88,13 +90,13 @@ def test_blocks_that_share_the_pilots_of_the_first_give_the_textbook_value(measu
 @every_measure
 def test_a_pilot_that_a_later_batch_brings_is_taken_over(measure):
     """A number that is NULL in all of the first symbols has its pilot value from those where it begins."""
-    labels = label_behavior(DATA.y)
+    labels = label_behavior(DATA)
     units = torch.from_numpy(DATA.x)
     middle = DATA.symbols // 2
     first = BatchLabels.of(labels, 0, middle, label_shift(DATA.rows(0, middle)), CPU)
     second = BatchLabels.of(labels, middle, DATA.symbols - middle, label_shift(DATA), CPU)
-    assert first.shift[[*DATA.kinds].index("number at the end")] == 0
-    state = measure.state_type.first(units[:middle], first).update(units[middle:], second)
+    assert first.shift[DATA.targets["number at the end"].columns[0]] == 0
+    state = measure.state_type.first(units[:middle], first, PLENTY).update(units[middle:], second)
     check(measure, state, DATA)
 
 
@@ -102,9 +104,9 @@ def test_a_pilot_that_a_later_batch_brings_is_taken_over(measure):
 def test_a_later_batch_may_bring_other_null_classes(measure):
     middle, shift = DATA.symbols // 2, label_shift(DATA)
     halves = (DATA.rows(0, middle), DATA.rows(middle, DATA.symbols))
-    labels = [BatchLabels.of(label_behavior(h.y), 0, middle, shift, CPU) for h in halves]
+    labels = [BatchLabels.of(label_behavior(h), 0, middle, shift, CPU) for h in halves]
     assert labels[0].null_class.max() != labels[1].null_class.max()
-    state = measure.state_type.first(torch.from_numpy(halves[0].x), labels[0])
+    state = measure.state_type.first(torch.from_numpy(halves[0].x), labels[0], PLENTY)
     check(measure, state.update(torch.from_numpy(halves[1].x), labels[1]), DATA)
 
 
@@ -164,7 +166,7 @@ def test_a_spoiled_unit_leaves_its_neighbours_untouched(measure, poison):
     spoiled = {**clean, "ties": np.where(np.arange(DATA.symbols) == 100, np.float32(poison), clean["ties"])}
     found = []
     for units in (clean, spoiled):
-        data = Data(units, DATA.hypotheses, DATA.kinds)
+        data = Data(units, DATA.hypotheses, DATA.kinds, DATA.values)
         state = merged(in_blocks(measure.state_type, data, [90, 180]), [])
         found.append(scores(measure, state, data).unit_score)
     others = [i for i, name in enumerate(clean) if name != "ties"]
@@ -248,21 +250,22 @@ def test_a_written_state_shares_nothing_with_the_one_that_goes_on(kind):
     state = block_state(kind, DATA)
     written = state.arrays()
     before = copy.deepcopy(written)
-    labels = BatchLabels.of(label_behavior(DATA.y), 0, DATA.symbols, np.zeros(len(DATA.kinds)), CPU)
+    labels = BatchLabels.of(label_behavior(DATA), 0, DATA.symbols, np.zeros(len(DATA.column_kinds)), CPU)
     state.update(torch.from_numpy(DATA.x), labels)
     assert all(torch.equal(written[n].nan_to_num(7.5), before[n].nan_to_num(7.5)) for n in written)
 
 
 @every_state
 def test_folding_does_not_change_the_units_or_the_labels(kind):
-    behavior, shift = label_behavior(DATA.y), label_shift(DATA)
+    behavior, shift = label_behavior(DATA), label_shift(DATA)
     inputs = [torch.from_numpy(a) for a in (DATA.x, behavior.values, behavior.valid, behavior.null_class, shift)]
     before = [x.clone() for x in inputs]
     labels = BatchLabels.of(behavior, 0, DATA.symbols, shift, CPU)
     inputs += [labels.values, labels.valid, labels.null_class, labels.shift]
     before += [x.clone() for x in inputs[5:]]
     units = inputs[0]
-    kind.first(units, labels).update(units, labels).merge(kind.first(units, labels)).update(units, labels)
+    state = kind.first(units, labels, PLENTY).update(units, labels)
+    state.merge(kind.first(units, labels, PLENTY)).update(units, labels)
     assert all(torch.equal(a.nan_to_num(7.5), b.nan_to_num(7.5)) for a, b in zip(inputs, before, strict=True))
 
 
@@ -271,8 +274,8 @@ def test_merging_leaves_both_states_untouched_even_if_the_result_goes_on(kind):
     a, b = in_blocks(kind, DATA, [100], np.random.default_rng(1))
     before = [kind.from_arrays(s.arrays(), CPU) for s in (a, b)]
     result = a.merge(b)
-    behavior = label_behavior(DATA.y)
-    labels = BatchLabels.of(behavior, 0, DATA.symbols, np.zeros(len(DATA.kinds)), CPU)
+    behavior = label_behavior(DATA)
+    labels = BatchLabels.of(behavior, 0, DATA.symbols, np.zeros(len(DATA.column_kinds)), CPU)
     result.update(torch.from_numpy(DATA.x), labels)
     assert arrays_equal(a, before[0])
     assert arrays_equal(b, before[1])
@@ -307,10 +310,10 @@ def test_measures_come_once_and_in_order():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
-        (["auc"], "unknown measure 'auc'. There are: pearson, mean_difference, cohens_d."),
-        ([], "no measure is asked for. There are: pearson, mean_difference, cohens_d."),
-        (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
+        (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'mean'?"),
+        (["auc"], f"unknown measure 'auc'. {nearest('', MEASURES)}"),
+        ([], f"no measure is asked for. {nearest('', MEASURES)}"),
+        (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'mean'?"),
         (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. It has no options."),
         (["cohens_d(unbiassed := true)"], "measure 'cohens_d' has no option 'unbiassed'. Did you mean 'unbiased'?"),
         (
@@ -372,7 +375,8 @@ def test_hedges_g_is_cohens_d_times_the_exact_correction(symbols):
     data = hard_data(symbols)
     state = block_state(plain.state_type, data, shift=label_shift(data))
     d, g = scores(plain, state, data), scores(corrected, state, data)
-    for h, y in enumerate(data.hypotheses.values()):
+    for h, name in enumerate(targets_of(plain, data)):
+        y = data.hypotheses[name]
         m = int((~np.isnan(y)).sum()) - 2
         for u in np.flatnonzero(d.note[h] == 0):
             if m == 1:
@@ -392,7 +396,7 @@ def test_the_memory_of_a_state_is_known_beforehand(kind, units, hypotheses):
         dict.fromkeys(map(str, range(hypotheses)), "boolean"),
     )
     arrays = block_state(kind, data).arrays().values()
-    assert kind.memory(units, hypotheses) == sum(a.numel() * a.element_size() for a in arrays)
+    assert kind.memory(units, hypotheses, 9, PLENTY) == sum(a.numel() * a.element_size() for a in arrays)
 
 
 def test_the_tolerance_of_the_references_is_what_the_guarantee_says():
