@@ -147,7 +147,8 @@ def inspect(
 def _check_request(request: dict[str, Any], resume: int | None) -> None:
     context = click.get_current_context()
     if resume is None:
-        if not (request["model"] and request["dataset"] and request["hypotheses"]):
+        needless = context.get_parameter_source("measures") is ParameterSource.COMMANDLINE  # facts of units need none
+        if not (request["model"] and request["dataset"] and (request["hypotheses"] or needless)):
             raise click.UsageError("give a MODEL, a DATASET and at least one -H, or --resume RUN", context)
         return
     for parameter in context.command.params:

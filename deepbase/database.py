@@ -310,7 +310,7 @@ class Database:
 
         happened = None
         with self.store.session() as cursor:
-            rows = self.hypotheses.rows_of(job.labels.labels)
+            rows = self.hypotheses.rows_of(job.scored)
             if run:
                 happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
         return plan_text(job, rows, estimate(job, self.store.session), happened)

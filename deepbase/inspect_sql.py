@@ -187,7 +187,7 @@ class Statement:
         with self.connect() as connection:
             options = self.evaluate(connection, call.options)
         first = found[call.first]
-        for name in ("model", "dataset", "hypotheses"):
+        for name in ("model", "dataset"):
             if options.get(name) in (None, [], ""):
                 raise at_token(f"inspect(...) needs {name}", f"Give it: {name} := ...", source, first, self.whole)
         run = runner(options)
@@ -232,7 +232,7 @@ class _Clause:
             run=partial(statement.execute, connection),
             connection=connection,
             parameters=statement.values,
-            nameable=partial(self._nameable, options.get("at", "token")),
+            nameable=partial(self._nameable, options.get("at", "token"), self._takes_categories(asked)),
             builtin=lasting(),
         )
         try:
@@ -280,11 +280,22 @@ class _Clause:
         options = self.statement.evaluate(self.connection, call.options)
         try:
             text = call_text(call.name.name, options)
-            measures([text])
+            (measure,) = measures([text])
+            if not measure.kinds:
+                raise MeasureError(
+                    f"measure '{measure.name}' is a fact of a unit, and compares it with no hypothesis",
+                    f"Ask for it with FROM inspect(model := ..., dataset := ..., measures := ['{measure.name}']).",
+                )
         except MeasureError as error:
             token = next((o.name for o in call.options if f"'{o.name.name}'" in error.message), call.name)
             raise at_token(error.message, error.hint, self.source, token, self.statement.whole) from error
         return text
+
+    @staticmethod
+    def _takes_categories(calls: Sequence[str]) -> bool:
+        from deepbase.measures.registry import measures
+
+        return any("category" in m.kinds for m in measures(calls))
 
     def _describe(self, item: Source, before: Sequence[Source]) -> Mapping[str, str]:
         text = Source.made("SELECT * FROM ", 0) + item
@@ -295,8 +306,10 @@ class _Clause:
         found = self.statement.execute(self.connection, Source.made("DESCRIBE ", 0) + self.select.with_tables(text))
         return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
-    def _nameable(self, level: Level, datasets: Sequence[str], texts: Sequence[str]) -> Mapping[str, HypothesisRow]:
-        return self._names(level, datasets).rows(texts)
+    def _nameable(
+        self, level: Level, whole: bool, datasets: Sequence[str], texts: Sequence[str]
+    ) -> Mapping[str, HypothesisRow]:
+        return self._names(level, datasets).rows(texts, categories=whole)
 
     def _names(self, level: Level, datasets: Sequence[str]) -> Nameable:
         rows = [catalog.dataset(self.connection, name) for name in datasets]

@@ -17,7 +17,8 @@ from deepbase.catalog import DatasetRow, HypothesisRow
 from deepbase.errors import HypothesisError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.inputs.symbols import columns_at, symbols_schema
-from deepbase.labels.base import Label, Registered
+from deepbase.labels.base import Label, Registered, whole
+from deepbase.labels.base import categories as by_category
 from deepbase.labels.binding import bind, of_columns, unshadowed
 from deepbase.labels.evaluate import expression_type
 
@@ -41,16 +42,19 @@ class Nameable:
     ) -> None:
         self.hypotheses, self.datasets, self.connection, self.level = hypotheses, datasets, connection, level
 
-    def rows(self, texts: Iterable[str]) -> dict[str, HypothesisRow]:
+    def rows(self, texts: Iterable[str], *, categories: bool = False) -> dict[str, HypothesisRow]:
         """All of them, by name.
 
         Args:
             texts: what the query compares hypotheses with; those that are SQL expressions, or values that no column
                 lists, are among them.
+            categories: with the categories themselves, beside their values.
         """
-        found = {row.hypothesis: row for row in self._registered()}
+        found = {row.hypothesis: row for row in self._registered(categories)}
         for dataset in self.datasets:
             labels = of_columns(columns_at(dataset.columns, self.level))
+            if categories:
+                labels += tuple(whole(members) for members in by_category(labels).values())
             found.update({r.hypothesis: r for r in self.hypotheses.rows_of(labels) if r.hypothesis not in found})
         for text in texts:
             if text not in found and not any(c in text for c in "*?["):
@@ -77,7 +81,7 @@ class Nameable:
         except HypothesisError:
             return ()
 
-    def _registered(self) -> list[HypothesisRow]:
+    def _registered(self, whole_categories: bool) -> list[HypothesisRow]:
         """The registered ones and the library; a function of categories is one hypothesis for each of them."""
         known = unshadowed(self.hypotheses.load([]), [c for d in self.datasets for c in d.columns])
         categories = [n for n, h in known.items() if h.kind == "category"]
@@ -85,11 +89,12 @@ class Nameable:
         rows = []
         for name, one in known.items():
             function = loaded[name].function if name in categories else None
-            for member in [f"{name}={v}" for v in function.values] if function else [name]:
+            members = [f"{name}={v}" for v in function.values] if function else [name]
+            for member in [*members, name] if function and whole_categories else members:
                 rows.append(
                     HypothesisRow(
                         hypothesis=member,
-                        kind="boolean" if function else one.kind,
+                        kind=one.kind if member == name else "boolean",
                         source=one.source,
                         fingerprint=one.fingerprint,
                         description=one.description,

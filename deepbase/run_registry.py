@@ -117,7 +117,7 @@ class Runs:
             with self.store.released(), duckdb.connect() as workspace:
                 job, facts = self.bind(self._settled(asked, added), workspace)
                 with self.store.transaction() as cursor:
-                    rows = self.hypotheses.rows_of(job.labels.labels)
+                    rows = self.hypotheses.rows_of(job.scored)
                     added.run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, job.spec.seed, rows)
                 self._drive(job, added.run, None, facts, checkpoint=checkpoint, observe=observe)
         except BaseException as error:

@@ -135,7 +135,7 @@ CREATE TABLE IF NOT EXISTS run_hypotheses (
 COMMENT ON TABLE run_hypotheses IS 'The hypotheses that each run scores, as they were when it began.';
 COMMENT ON COLUMN run_hypotheses.run IS 'The run.';
 COMMENT ON COLUMN run_hypotheses.hypothesis IS 'The name that its scores have.';
-COMMENT ON COLUMN run_hypotheses.kind IS 'boolean or number.';
+COMMENT ON COLUMN run_hypotheses.kind IS 'boolean, number or category.';
 COMMENT ON COLUMN run_hypotheses.source IS 'file.py:name, python for a function that was handed over, column for what a column of the dataset says, or sql.';
 COMMENT ON COLUMN run_hypotheses.fingerprint IS 'A digest of its definition.';
 COMMENT ON COLUMN run_hypotheses.description IS 'One line.';
@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS scores (
     model VARCHAR NOT NULL,
     layer VARCHAR NOT NULL,
     unit INTEGER NOT NULL,
-    hypothesis VARCHAR NOT NULL,
+    hypothesis VARCHAR,
     measure VARCHAR NOT NULL,
     slice VARCHAR,
     unit_score DOUBLE,
@@ -164,7 +164,7 @@ COMMENT ON COLUMN scores.run IS 'The run that it is from.';
 COMMENT ON COLUMN scores.model IS 'The model.';
 COMMENT ON COLUMN scores.layer IS 'The torch module path.';
 COMMENT ON COLUMN scores.unit IS 'The unit within the layer.';
-COMMENT ON COLUMN scores.hypothesis IS 'The hypothesis.';
+COMMENT ON COLUMN scores.hypothesis IS 'The hypothesis; NULL for a fact of a unit that needs none.';
 COMMENT ON COLUMN scores.measure IS 'The measure, with the options that are not its defaults.';
 COMMENT ON COLUMN scores.slice IS 'The values of GROUP BY: of one column the value, with NULL for NULL, of several a JSON object; NULL without.';
 COMMENT ON COLUMN scores.unit_score IS 'How well the unit follows the hypothesis; NULL where the note says why.';

@@ -30,8 +30,9 @@ from torch import Tensor
 
 from deepbase.blocks import Block, Column, Floats, Ints, Layer, Tokenize
 from deepbase.inputs.stream import Records
+from deepbase.labels.base import Label, categories, whole
 from deepbase.labels.evaluate import Labels
-from deepbase.measures.base import AbstractMeasure, AbstractState
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
 
@@ -127,6 +128,33 @@ class Job:
         units = sum(x.width for part in self.parts for x in part.layers)
         return MEMORY * layer.width // (units * self.records.slices)
 
+    def targets(self, measure: AbstractMeasure) -> list[tuple[str | None, Target]]:
+        """What a measure compares units with, by the name of the hypothesis.
+
+        A category is scored by the measures that take categories, its values, as booleans, by those that take booleans.
+        Any other hypothesis that a measure does not take is there, so that its rows can say so.
+        """
+        if not measure.kinds:
+            return [(None, Target(None))]
+        found: list[tuple[str | None, Target]] = []
+        columns: dict[str, list[int]] = {}
+        for i, label in enumerate(self.labels.labels):
+            if label.category:
+                columns.setdefault(label.category, []).append(i)
+            if not label.category or label.kind in measure.kinds:
+                found.append((label.name, Target(label.kind, (i,))))
+        if "category" in measure.kinds:
+            found += [(name, Target("category", tuple(several))) for name, several in columns.items()]
+        return found
+
+    @property
+    def scored(self) -> list[Label]:
+        """The hypotheses of the run's scores: labels, and categories where a measure takes them."""
+        labels = list(self.labels.labels)
+        if any("category" in m.kinds for m in self.measures):
+            labels += [whole(members) for members in categories(labels).values()]
+        return labels
+
     @property
     def hypotheses(self) -> tuple[str, ...]:
         """The names of the hypotheses, in the order of the states' rows."""
@@ -140,8 +168,8 @@ class SliceState:
     Attributes:
         label_shift: float64[hypothesis], the pilot values of the hypotheses, each from the first block in which it has
             a value.
-        symbols: int64[hypothesis], the symbols at which each hypothesis had a value.
-        records: int64[hypothesis], the records that these are from.
+        symbols: int64[hypothesis + 1], the symbols at which each hypothesis had a value, and all symbols.
+        records: int64[hypothesis + 1], the records that these are from.
         layers: the states of the measures.
     """
 

@@ -12,6 +12,7 @@ import numpy as np
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
 from deepbase.engine.base import ChosenLayer, Job, Part
+from deepbase.errors import HypothesisError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import columns_at, symbols_schema
 from deepbase.inputs.tokenization import encode
@@ -63,6 +64,11 @@ def bind_job(
         DeepBaseError: whatever the request names that is not there.
     """
     chosen = measures(spec.measures)
+    if not spec.hypotheses and (needing := [m.name for m in chosen if m.kinds]):
+        raise HypothesisError(
+            f"no hypothesis is asked for, and {', '.join(needing)} compares units with one",
+            "Name at least one: a hypothesis, a column, or SQL.",
+        )
     layers = [_layers(spec, m) for m in models]
     group_by = _group_by(spec, models, dataset)
     columns = columns_at(dataset.columns, spec.at)

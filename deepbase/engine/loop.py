@@ -110,7 +110,7 @@ class _Own:
 
     Attributes:
         shift: the pilot values of the hypotheses.
-        coverage: int64[hypothesis] twice, the symbols and records at which each hypothesis has a value.
+        coverage: int64[hypothesis + 1] twice, the symbols and records at which each hypothesis has a value.
         so_far: the states of the blocks before.
     """
 
@@ -138,11 +138,12 @@ def own_labels(
 
 
 def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
-    """How many symbols and records each hypothesis has a value at."""
+    """How many symbols and records each hypothesis has a value at, and how many there are."""
     starts = np.flatnonzero(np.diff(labels.record, prepend=-1))
     symbols = labels.valid.sum(0)
     records = np.logical_or.reduceat(labels.valid, starts, axis=0).sum(0)
-    return symbols[labels.null_class], records[labels.null_class]
+    of = labels.null_class
+    return np.append(symbols[of], len(labels.valid)), np.append(records[of], len(starts))
 
 
 def fold(

@@ -16,7 +16,9 @@ Memory: a block's labels take `8 * symbols * hypotheses` bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from deepbase.blocks import Kind
 from deepbase.labels.hypothesis import Hypothesis
@@ -51,7 +53,7 @@ class Label:
 
     Attributes:
         name: its name in `scores`.
-        kind: `boolean` or `number`.
+        kind: `boolean` or `number`; a category is one label per value.
         expression: SQL over the columns of the symbols.
         value: the value of the expression at which the hypothesis is true; None where the expression is the label.
         multiple: whether the expression gives several values joined by `|`, one of which must be `value`.
@@ -59,6 +61,8 @@ class Label:
         fingerprint: a digest of its definition.
         source: where it is from: what the catalog says, `column`, or `sql` for an expression that was asked for.
         description: one line.
+        category: the name of the category that was asked for whole, of which this is one value; empty where only this
+            value was.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Label:
     fingerprint: str
     source: str
     description: str
+    category: str = ""
 
     def facts(self) -> dict[str, str | None]:
         """What is said of it, by the columns of `hypotheses`; a function has no expression."""
@@ -81,6 +86,28 @@ class Label:
             "description": self.description,
             "expression": None if self.function else self.expression,
         }
+
+
+def categories(labels: Sequence[Label]) -> dict[str, list[Label]]:
+    """The categories among some labels by name, each with its values."""
+    found: dict[str, list[Label]] = {}
+    for label in labels:
+        if label.category:
+            found.setdefault(label.category, []).append(label)
+    return found
+
+
+def whole(members: Sequence[Label]) -> Label:
+    """A category as one hypothesis, for the catalog: it has no column of labels of its own."""
+    first = members[0]
+    return replace(
+        first,
+        name=first.category,
+        kind="category",
+        value=None,
+        fingerprint=hashlib.sha256("\n".join(x.fingerprint for x in members).encode()).hexdigest(),
+        description=first.description if first.function else f"the column {first.category}",
+    )
 
 
 def quoted(name: str) -> str:

@@ -48,14 +48,14 @@ def bind(
     Raises:
         HypothesisError: if a request means nothing, or two of them give one name to different things.
     """
-    if not requests:
-        raise HypothesisError("no hypothesis is asked for", "Name at least one: a hypothesis, a column, or SQL.")
     found: dict[str, Label] = {}
     by_column = {c.name: c for c in columns}
     for request in requests:
         for label in _resolve(request, registered, by_column, type_of):
-            if found.setdefault(label.name, label) != label:
+            known = found.get(label.name, label)
+            if replace(known, category="") != replace(label, category=""):
                 raise HypothesisError(f"two hypotheses are called '{label.name}'", "Rename one of them.")
+            found[label.name] = known if known.category else label
     return tuple(found.values())
 
 
@@ -175,7 +175,7 @@ def _of_registered(hypothesis: Registered, type_of: TypeOf) -> list[Label]:
     )
     if function.kind != "category":
         return [label]
-    return [replace(label, name=f"{function.name}={v}", value=v) for v in function.values]
+    return [replace(label, name=f"{function.name}={v}", value=v, category=function.name) for v in function.values]
 
 
 def _of_sql(name: str, expression: str, type_of: TypeOf) -> Label:
@@ -191,7 +191,8 @@ def _of_column(column: Column) -> list[Label]:
             f"column '{column.name}' has more than 1,000 values, each of which would be a hypothesis",
             f"Name the ones you want: {column.name}=VALUE.",
         )
-    return [_member(column, v) for v in column.values]
+    members = [_member(column, v) for v in column.values]
+    return members if column.multiple else [replace(m, category=column.name) for m in members]
 
 
 def _of_expression(name: str, kind: Kind, expression: str, description: str) -> Label:
@@ -204,7 +205,7 @@ def _of_category(hypothesis: Registered, value: str, type_of: TypeOf) -> list[La
     """`hypothesis=value` of a function that gives categories, where the value may be a glob."""
     if hypothesis.function is None or hypothesis.function.kind != "category":
         return []
-    labels = _of_registered(hypothesis, type_of)
+    labels = [replace(x, category="") for x in _of_registered(hypothesis, type_of)]
     found = [x for x in labels if x.value == value or fnmatch.fnmatchcase(str(x.value), value)]
     if not found:
         values = hypothesis.function.values
