@@ -156,6 +156,11 @@ class Job:
         return labels
 
     @property
+    def is_quick(self) -> bool:
+        """Whether the scores follow from the states in no time."""
+        return all(kind.quick for kind in self.state_types)
+
+    @property
     def hypotheses(self) -> tuple[str, ...]:
         """The names of the hypotheses, in the order of the states' rows."""
         return tuple(x.name for x in self.labels.labels)
@@ -222,6 +227,11 @@ class RunState:
             counts=counts,
             slices=merged,
         )
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the state can be written: some measures keep more than a checkpoint holds."""
+        return all(s.saved for part in self.slices.values() for x in part.layers.values() for s in x.values())
 
     def to_bytes(self) -> bytes:
         """The state as safetensors."""

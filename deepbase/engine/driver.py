@@ -23,7 +23,7 @@ from deepbase import catalog, runs
 from deepbase.engine.base import Job, Progress, RunState
 from deepbase.engine.loop import fold_blocks
 from deepbase.engine.memory import give_back_memory
-from deepbase.engine.results import score_tables
+from deepbase.engine.results import computed, score_tables
 from deepbase.errors import CatalogError, InspectionError
 from deepbase.store import Store
 
@@ -150,10 +150,13 @@ class _Writer:
     def write(self, state: RunState, status: str, because: str | None, *, patience: float = math.inf) -> None:
         """Write everything in one transaction; the end of a run waits for the file as long as it takes."""
         start = time.monotonic()
-        standing = runs.Standing(status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts)
-        with self.store.transaction(patience) as cursor:
-            saved = None if status == "done" else state.to_bytes()
-            runs.write(cursor, self.run, standing, score_tables(self.run, self.job, state), saved)
+        saved = None if status == "done" or not state.is_saved else state.to_bytes()
+        with computed(score_tables(self.run, self.job, state), self.job.is_quick) as tables:
+            standing = runs.Standing(
+                status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts
+            )
+            with self.store.transaction(patience) as cursor:
+                runs.write(cursor, self.run, standing, tables, saved)
         give_back_memory()
         self.written = time.monotonic()
         self.cost = self.written - start

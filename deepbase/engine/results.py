@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +12,13 @@ import pyarrow as pa
 
 from deepbase.blocks import SCORES_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
-from deepbase.measures.base import Target, Values
+from deepbase.measures.base import AbstractMeasure, Target, Values
+from deepbase.measures.probes.base import AbstractProbe
+from deepbase.measures.probes.group import UnitGroup
+from deepbase.measures.rows import Rows
 from deepbase.query.slices import OF_RECORDS, column_of, slice_text
+
+SPOOL_ROWS = 65_536
 
 
 def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
@@ -22,15 +29,55 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
     parts = {part.name: part for part in job.parts}
     for (values, model), found in state.slices.items():
         part = parts[model]
-        for measure in job.measures:
-            asked = job.targets(measure)
-            targets = [target for _, target in asked]
-            for layer in part.layers:
-                scores = measure.compute(found.layers[layer.layer][measure.state_type], targets)
+        for layers, measures in _groups(job, part):
+            states = [found.layers[x.layer] for x in layers]
+            probed: UnitGroup | None = None
+            for measure in measures:
+                asked = job.targets(measure)
+                targets = [target for _, target in asked]
+                if isinstance(measure, AbstractProbe):
+                    probed = probed or UnitGroup([s[Rows] for s in states])  # type: ignore[misc]
+                    scores = measure.compute_group(probed, targets)
+                else:
+                    scores = measure.compute(states[0][measure.state_type], targets)
                 names = [name for name, _ in asked]
-                slices = _slices(job, part, layer, values, names)
-                of = _Of(run, model, layer, measure.call, names, slices)
-                yield _table(of, targets, found, scores)
+                first = 0
+                for layer in layers:
+                    units = slice(first, first + layer.width)
+                    slices = _slices(job, part, layer, values, names)
+                    of = _Of(run, model, layer, measure.call, names, slices)
+                    yield _table(of, targets, found, scores.units(units))
+                    first += layer.width
+
+
+def _groups(job: Job, part: Part) -> Iterator[tuple[Sequence[ChosenLayer], Sequence[AbstractMeasure]]]:
+    """The layers whose units are scored together, and by what: each alone, then all of the model."""
+    together = [m for m in job.measures if isinstance(m, AbstractProbe) and m.group == "model"]
+    alone = [m for m in job.measures if m not in together]
+    if alone:
+        yield from (([layer], alone) for layer in part.layers)
+    if together:
+        yield part.layers, together
+
+
+@contextmanager
+def computed(tables: Iterator[pa.Table], quick: bool) -> Iterator[Iterable[pa.Table]]:
+    """Tables that are there already when they are asked for, so that nobody waits for them with a file locked.
+
+    Args:
+        tables: computes them.
+        quick: whether that takes no time; then they are given as they are. Others go through a scratch file.
+    """
+    if quick:
+        yield tables
+        return
+    with tempfile.TemporaryFile(prefix="deepbase-") as file:
+        with pa.ipc.new_stream(file, SCORES_SCHEMA) as sink:
+            for table in tables:
+                sink.write_table(table.cast(SCORES_SCHEMA), max_chunksize=SPOOL_ROWS)
+        file.seek(0)
+        with pa.ipc.open_stream(file) as reader:
+            yield (pa.Table.from_batches([batch]) for batch in reader)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -75,16 +75,23 @@ class BatchLabels:
             kinds=labels.kinds,
         )
 
+    def rows(self, rows: slice | Tensor) -> Self:
+        """Some of the symbols."""
+        valid = None if self.valid is None else self.valid[rows]
+        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows])
+
 
 class AbstractState(abc.ABC):
     """What a measure remembers of the symbols that it has seen: one object for all units of a layer.
 
     Attributes:
         saved: whether a checkpoint holds the state. A run with one that is not saved begins again when it is resumed.
+        quick: whether scores follow from it in no time: they may then be computed while the database file is locked.
         cost: for people, what it takes while the data streams by.
     """
 
     saved: ClassVar[bool] = True
+    quick: ClassVar[bool] = True
     cost: ClassVar[str]
 
     @abc.abstractmethod
@@ -166,8 +173,9 @@ NOTES: tuple[str | None, ...] = (
     "fewer than 4 symbols, too few to correct the bias",
     "both means are 0",
     "fewer than 2 symbols",
-    "fewer than 2 records on either side of the split",
-    "a class is missing on one side of the split",
+    "fewer than 2 records, one to learn from and one to be scored on",
+    "hypothesis is constant in the records that the probe learns from",
+    "hypothesis is constant in the held-out records",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
@@ -184,7 +192,8 @@ NOTES: tuple[str | None, ...] = (
     MEANS_ARE_ZERO,
     TOO_FEW_SYMBOLS,
     TOO_FEW_RECORDS,
-    CLASS_MISSING,
+    CONSTANT_TRAINING,
+    CONSTANT_HELD_OUT,
 ) = range(1, len(NOTES))
 
 
@@ -203,6 +212,10 @@ class Values:
     note: npt.NDArray[np.integer[Any]]
     notes: Sequence[str | None] = NOTES
     group_score: Floats | None = None
+
+    def units(self, units: slice) -> Self:
+        """The scores of some of the units."""
+        return replace(self, unit_score=self.unit_score[:, units], note=self.note[:, units])
 
 
 Option = bool | int | float | str

@@ -1,0 +1,195 @@
+"""What all probes share: options, which rows, which conventions, and what becomes of weights and held-out scores.
+
+A probe is a group measure. It is fitted on the training records for all hypotheses of one kind at once, and scored on
+the held-out ones. `group_score` is what it reaches there; `unit_score` is the weight of each unit, which is
+standardized already, since the units are. A subclass only fits.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepbase.blocks import Floats, Ints, Kind
+from deepbase.errors import MeasureError, nearest
+from deepbase.measures.base import (
+    CONSTANT_HELD_OUT,
+    CONSTANT_HYPOTHESIS,
+    CONSTANT_TRAINING,
+    FEW_NEGATIVES,
+    FEW_POSITIVES,
+    NOTES,
+    TOO_FEW,
+    TOO_FEW_RECORDS,
+    WRONG_KIND,
+    AbstractMeasure,
+    AbstractState,
+    Target,
+    Values,
+)
+from deepbase.measures.probes.design import Design
+from deepbase.measures.probes.group import Fold, UnitGroup
+from deepbase.measures.rows import Rows
+
+GROUPS = ("layer", "model")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a probe found for the hypotheses of a fold; for a category, one row.
+
+    Attributes:
+        weights: float64[hypothesis, unit], the standardized weights; None for a baseline, which weighs nothing.
+        score: float64[hypothesis], on the held-out rows; NaN where there is none.
+    """
+
+    weights: Tensor | None
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class AbstractProbe(AbstractMeasure):
+    """A measure that scores a set of units together, and gives each unit its share."""
+
+    group: str = field(
+        default="layer",
+        metadata={
+            "description": "the units that are scored together: those of a `layer`, or of all layers of a `model`"
+        },
+    )
+    held_out: float = field(
+        default=0.2, metadata={"description": "the share of the records that the probe is scored on, and does not see"}
+    )
+
+    state_type: ClassVar[type[AbstractState]] = Rows
+    grouped: ClassVar[bool] = True
+    signed: ClassVar[bool] = True
+    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    scored: ClassVar[str] = "F1"
+    """What `group_score` is."""
+
+    def __post_init__(self) -> None:
+        if self.group not in GROUPS:
+            raise MeasureError(f"group of {self.name} cannot be '{self.group}'", nearest(self.group, GROUPS))
+        if not 0 < self.held_out < 1:
+            raise MeasureError(f"held_out of {self.name} cannot be {self.held_out:g}", "Give a share between 0 and 1.")
+
+    @abc.abstractmethod
+    def fit(self, fold: Fold, kind: Kind) -> Fitted:
+        """Fit the hypotheses of a fold and score them.
+
+        Args:
+            fold: the rows; its columns are hypotheses, or the values of one category.
+            kind: of the hypotheses.
+        """
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """The scores of one layer's units as a group."""
+        assert isinstance(state, Rows)
+        return self.compute_group(UnitGroup([state]), targets)
+
+    def compute_group(self, group: UnitGroup, targets: Sequence[Target]) -> Values:
+        """The scores of a group of units.
+
+        Args:
+            group: the units and their rows.
+            targets: the hypotheses.
+
+        Returns:
+            The scores; the units are those of all layers of the group, one layer after the other.
+        """
+        weights = np.full((len(targets), group.units), np.nan)
+        scores = np.full(len(targets), np.nan)
+        note = np.full((len(targets), group.units), WRONG_KIND)
+        for batch in self._batches(targets):
+            columns = [c for i in batch for c in targets[i].columns]
+            for fold in group.folds(columns, self.rests, 0):
+                within = [i for i in batch if set(targets[i].columns) <= set(fold.columns)]
+                found = self._fitted(fold, [targets[i] for i in within])
+                weights[within], scores[within], note[within] = found
+        return Values(weights, note, NOTES, scores)
+
+    @property
+    def rests(self) -> float:
+        """The share of the records that is held out."""
+        return self.held_out
+
+    def _batches(self, targets: Sequence[Target]) -> Iterable[list[int]]:
+        """Targets that are fitted together: all booleans, all numbers, each category."""
+        for kind in ("boolean", "number"):
+            if kind in self.kinds and (batch := [i for i, t in enumerate(targets) if t.kind == kind]):
+                yield batch
+        yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.kinds)
+
+    def _fitted(self, fold: Fold, targets: Sequence[Target]) -> tuple[Floats, Floats, Ints]:
+        """Weights, scores and notes of targets that share their rows."""
+        kind = targets[0].kind
+        assert kind is not None
+        train, test = _Labels.of(fold.train), _Labels.of(fold.test)
+        why = _why_not(train, test, fold, kind, with_test=bool(self.rests))
+        fits = np.flatnonzero(why == 0)
+        weights = np.full((len(why), fold.train.units), np.nan)
+        scores = np.full(len(why), np.nan)
+        note = np.broadcast_to(why[:, None], weights.shape).copy()
+        if len(fits):
+            some = fold if len(fits) == len(why) else fold.only(fits)
+            found = self.fit(some, kind)
+            if found.weights is not None:
+                weights[fits] = found.weights.cpu().numpy()
+            scores[fits] = found.score.cpu().numpy()
+            alone = fold.unit_note[None] * np.ones((len(fits), 1), dtype=np.int64)
+            missing = np.isnan(scores[fits])[:, None] & (alone == 0)
+            note[fits] = np.where(missing, CONSTANT_HELD_OUT, alone)
+            weights[fits] = np.where(alone == 0, weights[fits], np.nan)
+        order = [fold.columns.index(t.columns[0]) for t in targets] if kind != "category" else [0]
+        return weights[order], scores[order], note[order]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Sums of the labels of a design."""
+
+    rows: int
+    sums: Floats
+    least: Floats
+    greatest: Floats
+
+    @classmethod
+    def of(cls, design: Design) -> _Labels:
+        sums = torch.zeros(design.hypotheses, dtype=torch.float64)
+        least, greatest = torch.full_like(sums, torch.inf), torch.full_like(sums, -torch.inf)
+        for _, y in design.read():
+            if len(y):
+                sums += y.sum(0, dtype=torch.float64).cpu()
+                least, greatest = torch.minimum(least, y.amin(0).cpu()), torch.maximum(greatest, y.amax(0).cpu())
+        return cls(design.rows, sums.numpy(), least.numpy(), greatest.numpy())
+
+
+def _why_not(train: _Labels, test: _Labels, fold: Fold, kind: Kind, *, with_test: bool) -> Ints:
+    """int64[hypothesis]: the note of each hypothesis that cannot be fitted, else 0; of a category, one."""
+    rows, sums = train.rows + test.rows, train.sums + test.sums
+    if kind == "category":
+        constant, still = np.array([(sums > 0).sum() < 2]), np.array([(train.sums > 0).sum() < 2])
+    else:
+        constant = np.minimum(train.least, test.least) == np.maximum(train.greatest, test.greatest)
+        still = train.least == train.greatest
+    boolean = kind == "boolean"
+    records = [len(r) for r in fold.rows_of_records]
+    note = np.zeros(len(constant), dtype=np.int64)
+    for code, where in (  # the later one wins
+        (CONSTANT_TRAINING, still),
+        (TOO_FEW_RECORDS, np.full(len(note), not records[0] or (with_test and not records[1]))),
+        (FEW_NEGATIVES, boolean & (rows - sums[: len(note)] < 2)),
+        (FEW_POSITIVES, boolean & (sums[: len(note)] < 2)),
+        (CONSTANT_HYPOTHESIS, constant),
+        (TOO_FEW, np.full(len(note), rows < 2)),
+    ):
+        note[where] = code
+    return note

@@ -1,0 +1,256 @@
+"""The units of a probe and the rows that it is fitted on and scored on.
+
+*Split.* Records are split, never symbols: the symbols of a sentence are no independent witnesses. A record belongs to
+the held-out part by a hash of its number in the dataset, so that the split is the same for every layer, model, measure
+and batch size.
+
+*Scale.* Every unit is brought to mean 0 and standard deviation 1 over the training part, so that the penalty of a probe
+treats all units alike and weights compare. A unit that is constant over the training part, or not finite somewhere, is
+0 throughout: a probe gives it no weight.
+
+*Missing labels.* Hypotheses that are NULL at the same symbols share rows, and so one fit; others have their own.
+
+*Order.* Rows that fit the memory are read in an order of the records that is random and always the same. Others are
+read as they came: the blocks of a run come in a random order, too.
+
+Memory: the standardized rows, `4 * rows * (units + hypotheses)` bytes, where that is below `IN_MEMORY`; beyond, they
+are made anew in each pass. One set of rows is there at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepbase.blocks import Ints
+from deepbase.measures.base import CONSTANT_UNIT, NOT_FINITE, BatchLabels
+from deepbase.measures.moments import constant_units, pilot
+from deepbase.measures.probes.design import Chunk, Design
+from deepbase.measures.rows import Piece, Rows, beside
+
+IN_MEMORY = 2**30
+"""Bytes of standardized rows that are kept from pass to pass."""
+CHUNK_ROWS = 8192
+
+
+class Scale(NamedTuple):
+    """How units are standardized: float64[unit] each; `keep` is 0 for a unit that is left out, else 1."""
+
+    mean: Tensor
+    deviation: Tensor
+    keep: Tensor
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What hypotheses with the same rows are fitted and scored on.
+
+    Attributes:
+        columns: of the labels; those of the designs, in this order.
+        train: the rows that a probe is fitted on.
+        test: the rows that it is scored on, on the scale of the training part.
+        rows_of_records: int64[record] for each of them, how many rows each record has, in the order of the rows.
+        unit_note: int64[unit], why a unit takes no part; 0 where it does.
+    """
+
+    columns: tuple[int, ...]
+    train: Design
+    test: Design
+    rows_of_records: tuple[Ints, Ints]
+    unit_note: Ints
+
+    def only(self, which: Ints) -> Fold:
+        """Some of the hypotheses."""
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in which),
+            train=_some(self.train, which),
+            test=_some(self.test, which),
+        )
+
+
+class UnitGroup:
+    """Some units, of one layer or of several, that a probe scores together.
+
+    Args:
+        states: the rows of each layer.
+    """
+
+    def __init__(self, states: Sequence[Rows]) -> None:
+        self.states = tuple(states)
+        self.units = sum(s.units for s in states)
+        self._known: tuple[object, Fold] | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """The rows, with the units of all layers side by side."""
+        return beside(self.states)
+
+    def labels(self) -> Iterator[BatchLabels]:
+        """The labels of the rows, without the units."""
+        return (p.labels for p in self.states[0].pieces)
+
+    def folds(self, columns: Sequence[int], held_out: float, seed: int) -> Iterator[Fold]:
+        """The rows for some columns of labels, once for each set of columns that have a value at the same symbols.
+
+        Args:
+            columns: of the labels.
+            held_out: the share of the records that a probe is scored on; 0 for a probe that learns from all.
+            seed: of the split.
+        """
+        split = _Split.of((x.record for x in self.labels()), held_out, seed)
+        for together in _by_nulls(self.labels(), columns):
+            key = (together, held_out, seed)
+            if self._known is None or self._known[0] != key:
+                self._known = None  # the old one goes before the new one comes
+                self._known = (key, self._fold(together, split))
+            yield self._known[1]
+
+    def _fold(self, columns: tuple[int, ...], split: _Split) -> Fold:
+        def rows(held_out: bool) -> Iterator[tuple[Piece, Tensor]]:
+            for piece in self.pieces():
+                labels = piece.labels
+                mask = split.held_out(labels.record) == held_out
+                if labels.valid is not None:
+                    mask &= (labels.valid[:, labels.null_class[columns[0]]] > 0).cpu()
+                yield piece, mask.to(piece.units.device)
+
+        scale, note = self._scale(rows(False))
+        designs, runs = [], []
+        for held_out in (False, True):
+            found = [piece.labels.record[mask].cpu().numpy() for piece, mask in rows(held_out)]
+            record = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            chunks = _Chunks(partial(rows, held_out), columns, scale, self.states[0].pieces[-1].labels.shift)
+            read: Callable[[], Iterator[Chunk]] = chunks
+            if 4 * len(record) * (self.units + len(columns)) <= IN_MEMORY / 2:
+                order = np.argsort(_hashed(record, split.seed + 1), kind="stable")
+                read, record = _kept(chunks, order), record[order]
+            designs.append(Design(read, len(record), self.units, len(columns)))
+            starts = np.flatnonzero(np.diff(record, prepend=-1))
+            runs.append(np.diff(starts, append=len(record)))
+        return Fold(columns, designs[0], designs[1], (runs[0], runs[1]), note)
+
+    def _scale(self, rows: Iterator[tuple[Piece, Tensor]]) -> tuple[Scale, Ints]:
+        """How the units are standardized by these rows, and why some are left out."""
+        shift: Tensor | None = None
+        n = 0
+        for piece, mask in rows:
+            units = piece.units[mask]
+            if shift is None:
+                shift = pilot(piece.units)
+                sums = torch.zeros(2, self.units, dtype=torch.float64, device=units.device)
+            x = units.double() - shift
+            n += len(units)
+            sums += torch.stack([x.sum(0), x.square().sum(0)])
+        assert shift is not None
+        mean = sums[0] / max(n, 1)
+        variance = (sums[1] / max(n, 1) - mean.square()).clamp_min(0)
+        finite = sums.isfinite().all(0)
+        for piece in self.pieces():  # a value that is not finite counts wherever it is
+            finite &= piece.units.isfinite().all(0)
+        still = constant_units(mean, variance, shift)
+        note = torch.where(finite, torch.where(still, CONSTANT_UNIT, 0), NOT_FINITE)
+        keep = (note == 0).double()
+        mean = torch.where(note == 0, mean + shift, 0)
+        return Scale(mean, torch.where(note == 0, variance.sqrt(), 1), keep), note.cpu().numpy()
+
+
+class _Chunks:
+    """Reads the rows of a design, standardized as they come."""
+
+    def __init__(
+        self, rows: Callable[[], Iterator[tuple[Piece, Tensor]]], columns: tuple[int, ...], scale: Scale, shift: Tensor
+    ) -> None:
+        self.rows, self.columns, self.scale = rows, list(columns), scale
+        self.shift = shift[self.columns]
+
+    def __call__(self) -> Iterator[Chunk]:
+        mean, deviation, keep = self.scale
+        left: list[Chunk] = []
+        for piece, mask in self.rows():
+            units = piece.units[mask].double()
+            x = torch.where(keep > 0, (units - mean) / deviation, 0).float()
+            left.append((x, self._labels(piece.labels, mask)))
+            if sum(len(c[0]) for c in left) >= CHUNK_ROWS:
+                yield _joined(left)
+                left = []
+        if left:
+            yield _joined(left)
+
+    def _labels(self, labels: BatchLabels, mask: Tensor) -> Tensor:
+        """The labels of a piece; numbers less one pilot value, which no probe notices."""
+        values, shift = labels.values[mask][:, self.columns], labels.shift[self.columns]
+        return values if torch.equal(shift, self.shift) else (values + (shift - self.shift)).float()
+
+
+def _some(design: Design, which: Ints) -> Design:
+    """The same rows with some of the hypotheses."""
+
+    def read() -> Iterator[Chunk]:
+        return ((x, y[:, which]) for x, y in design.read())
+
+    return replace(design, read=read, hypotheses=len(which))
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    return torch.cat([x for x, _ in chunks]), torch.cat([y for _, y in chunks])
+
+
+def _kept(chunks: _Chunks, order: Ints) -> Callable[[], Iterator[Chunk]]:
+    """The same rows, from memory, in another order."""
+    read = list(chunks())
+    if not read:
+        return lambda: iter(())
+    x, y = _joined(read)
+    del read
+    at = torch.from_numpy(order).to(x.device)
+    x, y = x[at], y[at]
+    kept = [(x[i : i + CHUNK_ROWS], y[i : i + CHUNK_ROWS]) for i in range(0, len(x), CHUNK_ROWS)]
+    return lambda: iter(kept)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Which records are held out: those whose hash is below a bound."""
+
+    bound: np.uint64
+    seed: int
+
+    @classmethod
+    def of(cls, records: Iterator[Tensor], share: float, seed: int) -> _Split:
+        known = np.unique(np.concatenate([np.unique(r.cpu().numpy()) for r in records]))
+        if not share or not len(known):
+            return cls(np.uint64(0), seed)
+        hashes = np.sort(_hashed(known, seed))
+        return cls(hashes[min(max(round(share * len(hashes)), 1), len(hashes) - 1)], seed)
+
+    def held_out(self, records: Tensor) -> Tensor:
+        """bool[symbol]."""
+        return torch.from_numpy(_hashed(records.cpu().numpy(), self.seed) < self.bound)
+
+
+def _hashed(numbers: Ints, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    """SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators")."""
+    with np.errstate(over="ignore"):
+        x = numbers.astype(np.uint64) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def _by_nulls(labels: Iterator[BatchLabels], columns: Sequence[int]) -> list[tuple[int, ...]]:
+    """Columns that have a value at the same symbols, together."""
+    patterns: dict[int, list[int]] = {c: [] for c in columns}
+    for batch in labels:
+        classes = batch.null_class.tolist()
+        for column, pattern in patterns.items():
+            pattern.append(0 if batch.valid is None else 1 + classes[column])
+    found: dict[tuple[int, ...], list[int]] = {}
+    for column, pattern in patterns.items():
+        found.setdefault(tuple(pattern), []).append(column)
+    return [tuple(several) for several in found.values()]
