@@ -44,6 +44,13 @@ class Inspection:
         """The run's row of `runs`."""
         return self.database.run(self.run_id)
 
+    @property
+    def falling(self) -> list[str]:
+        """Those of the run's measures of which less is better."""
+        from deepbase.measures.registry import measures
+
+        return [m.call for m in measures(self.run["spec"]["measures"]) if not m.higher_is_better]
+
     def __repr__(self) -> str:
         return f"<Inspection: run {self.run_id} of {self.database!r}>"
 

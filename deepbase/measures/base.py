@@ -176,6 +176,7 @@ NOTES: tuple[str | None, ...] = (
     "fewer than 2 records, one to learn from and one to be scored on",
     "hypothesis is constant in the records that the probe learns from",
     "hypothesis is constant in the held-out records",
+    "measure scores the units together, and gives none of them a share",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
@@ -194,6 +195,7 @@ NOTES: tuple[str | None, ...] = (
     TOO_FEW_RECORDS,
     CONSTANT_TRAINING,
     CONSTANT_HELD_OUT,
+    TOGETHER,
 ) = range(1, len(NOTES))
 
 

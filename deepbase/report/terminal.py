@@ -182,23 +182,35 @@ def show_scores(found: Inspection, form: str, top: int | None) -> None:
 def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
 
-    0 is for all, with those without a score. A column for the model or the slice is there if there are several.
+    0 is for all, with those without a score. A column for the model or the slice is there if there are several. Units of
+    probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row.
     """
     spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]
     columns = ["slice", *columns] if spec["group_by"] else columns
-    parts, order = "measure, hypothesis, slice", "abs(unit_score) DESC NULLS LAST, model, layer, unit"
-    rank = f"row_number() OVER (PARTITION BY {parts} ORDER BY {order})"
+    if found.scores.aggregate("count(group_score)").fetchall()[0][0]:
+        columns.insert(columns.index("unit"), "group_score")
+    parts = "measure, hypothesis, slice"
+    best = f"if(measure IN {_sql_list(found.falling)}, -group_score, group_score) DESC NULLS LAST"
+    rank = (
+        f"row_number() OVER (PARTITION BY {parts} ORDER BY {best}, abs(unit_score) DESC NULLS LAST, model, layer, unit)"
+    )
+    rows, condition = "found", "true"
     if top:
-        condition = f"unit_score IS NOT NULL QUALIFY {rank} <= {int(top)}"
+        once = f"row_number() OVER (PARTITION BY {parts}, model, layer ORDER BY unit) = 1"
+        rows = (
+            "(SELECT * REPLACE (if(unit_score IS NULL, NULL, unit) AS unit) FROM found "
+            "WHERE unit_score IS NOT NULL OR group_score IS NOT NULL "
+            f"QUALIFY unit_score IS NOT NULL OR count(unit_score) OVER (PARTITION BY {parts}, model, layer) = 0 AND {once})"
+        )
+        condition = f"true QUALIFY {rank} <= {int(top)}"
         if len(spec["models"]) > 1:
             columns.insert(columns.index("layer"), "model")
     else:
         columns = ["model", *columns, "note"]
-        condition = "true"
     relation = found.scores.query(
         "found",
-        f"SELECT {', '.join(columns)} FROM found WHERE {condition} "
+        f"SELECT {', '.join(columns)} FROM {rows} WHERE {condition} "
         f"ORDER BY list_position({_sql_list(spec['fingerprints']['hypotheses'])}, hypothesis), "
         f"list_position({_sql_list(spec['measures'])}, measure), slice, {rank}",
     )
@@ -208,11 +220,12 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
 def remarks(found: Inspection) -> Iterator[str]:
     """What a person should know beside the scores."""
     run = found.run
-    missing = "note, count(*), count(DISTINCT hypothesis), min(hypothesis)"
-    without = found.scores.filter("note IS NOT NULL").aggregate(missing).order("note").fetchall()
-    for note, pairs, hypotheses, example in without:
+    facts = "note, count(*), count(DISTINCT hypothesis), min(hypothesis), count(unit_score)"
+    noted = found.scores.filter("note IS NOT NULL").aggregate(facts).order("note").fetchall()
+    for note, pairs, hypotheses, example, there in noted:
         which = f"'{example}'" if hypotheses == 1 else f"{hypotheses} hypotheses"
-        yield f"{pairs:,} scores of {which} are missing: {note}"
+        of = "units" if not hypotheses else which
+        yield f"{pairs:,} scores of {of} are {'noted' if there else 'missing'}: {note}"
     for name, number in run["counts"].items():
         if number:
             yield f"{COUNTS.get(name, name)}: {number:,}"

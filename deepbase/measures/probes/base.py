@@ -28,6 +28,7 @@ from deepbase.measures.base import (
     NOTES,
     TOO_FEW,
     TOO_FEW_RECORDS,
+    TOGETHER,
     WRONG_KIND,
     AbstractMeasure,
     AbstractState,
@@ -144,7 +145,8 @@ class AbstractProbe(AbstractMeasure):
             if found.weights is not None:
                 weights[fits] = found.weights.cpu().numpy()
             scores[fits] = found.score.cpu().numpy()
-            alone = fold.unit_note[None] * np.ones((len(fits), 1), dtype=np.int64)
+            share = 0 if found.weights is not None else TOGETHER
+            alone = np.where(fold.unit_note, fold.unit_note, share)[None] * np.ones((len(fits), 1), dtype=np.int64)
             missing = np.isnan(scores[fits])[:, None] & (alone == 0)
             note[fits] = np.where(missing, CONSTANT_HELD_OUT, alone)
             weights[fits] = np.where(alone == 0, weights[fits], np.nan)
