@@ -16,7 +16,7 @@ BOOLEAN = [*BOTH, "none", "all"]
 
 def design_of(x, y, sizes=(100, 7, 64)):
     """A design of these rows, in chunks of these sizes in turn."""
-    x, y = (torch.from_numpy(np.array(a, np.float32)) for a in (x, y))
+    x, y = (torch.as_tensor(a).float() for a in (x, y))
     y = y[:, None] if y.ndim == 1 else y
 
     def read():
@@ -35,8 +35,8 @@ def standardized(x):
 
 
 def units(rows, seed=0):
-    """float32[row, 12]: four independent ones, two nearly the first, a sum, a sparse one, two with heavy tails, one that is
-    saturated, and a constant.
+    """float32[row, 12]: four independent ones, two nearly the first, a sum, a sparse one, two with heavy tails, one
+    that is saturated, and a constant.
     """
     rng = np.random.default_rng(seed)
     free = rng.normal(size=(rows, 4))
