@@ -280,7 +280,7 @@ class _Clause:
         options = self.statement.evaluate(self.connection, call.options)
         try:
             text = call_text(call.name.name, options)
-            (measure,) = measures([text])
+            measure, *_ = measures([text])
             if not measure.kinds:
                 raise MeasureError(
                     f"measure '{measure.name}' is a fact of a unit, and compares it with no hypothesis",

@@ -270,6 +270,10 @@ class AbstractMeasure(abc.ABC):
         given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
 
+    def each(self) -> Sequence[AbstractMeasure]:
+        """The measures that a call stands for: itself, or one for each value of an option that is left open."""
+        return (self,)
+
     @abc.abstractmethod
     def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """The scores.

@@ -16,6 +16,8 @@ from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.facts import Density, Kurtosis, Maximum, Mean, Minimum, StandardDeviation
 from deepbase.measures.pairs import ClassSelectivity, CohensD, CorrelationRatio, MeanDifference, Pearson
+from deepbase.measures.probes.chance import Majority, Random
+from deepbase.measures.probes.probes import Lda, Linear, MassMean, Mlp, Sparse
 
 MEASURES: dict[str, type[AbstractMeasure]] = {
     m.name: m
@@ -31,6 +33,13 @@ MEASURES: dict[str, type[AbstractMeasure]] = {
         Kurtosis,
         Minimum,
         Maximum,
+        Linear,
+        Lda,
+        MassMean,
+        Sparse,
+        Mlp,
+        Majority,
+        Random,
     )
 }
 
@@ -54,7 +63,7 @@ def measures(calls: Sequence[str]) -> tuple[AbstractMeasure, ...]:
     """
     if not calls:
         raise MeasureError("no measure is asked for", f"{nearest('', MEASURES)}")
-    return tuple(dict.fromkeys(_made(*parse_call(call)) for call in calls))
+    return tuple(dict.fromkeys(m for call in calls for m in _made(*parse_call(call)).each()))
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:

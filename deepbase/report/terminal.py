@@ -182,8 +182,8 @@ def show_scores(found: Inspection, form: str, top: int | None) -> None:
 def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
 
-    0 is for all, with those without a score. A column for the model or the slice is there if there are several. Units of
-    probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row.
+    0 is for all, with those without a score. A column for the model or the slice is there if there are several. Units
+    of probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row.
     """
     spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]
@@ -197,11 +197,12 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     )
     rows, condition = "found", "true"
     if top:
-        once = f"row_number() OVER (PARTITION BY {parts}, model, layer ORDER BY unit) = 1"
+        group = f"OVER (PARTITION BY {parts}, model, layer"
+        alone = f"count(unit_score) {group}) = 0 AND row_number() {group} ORDER BY unit) = 1"
         rows = (
             "(SELECT * REPLACE (if(unit_score IS NULL, NULL, unit) AS unit) FROM found "
             "WHERE unit_score IS NOT NULL OR group_score IS NOT NULL "
-            f"QUALIFY unit_score IS NOT NULL OR count(unit_score) OVER (PARTITION BY {parts}, model, layer) = 0 AND {once})"
+            f"QUALIFY unit_score <> 0 OR group_score IS NULL OR {alone})"
         )
         condition = f"true QUALIFY {rank} <= {int(top)}"
         if len(spec["models"]) > 1:
@@ -221,7 +222,7 @@ def remarks(found: Inspection) -> Iterator[str]:
     """What a person should know beside the scores."""
     run = found.run
     facts = "note, count(*), count(DISTINCT hypothesis), min(hypothesis), count(unit_score)"
-    noted = found.scores.filter("note IS NOT NULL").aggregate(facts).order("note").fetchall()
+    noted = found.scores.filter("note IS NOT NULL AND group_score IS NULL").aggregate(facts).order("note").fetchall()
     for note, pairs, hypotheses, example, there in noted:
         which = f"'{example}'" if hypotheses == 1 else f"{hypotheses} hypotheses"
         of = "units" if not hypotheses else which

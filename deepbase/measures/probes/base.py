@@ -26,9 +26,9 @@ from deepbase.measures.base import (
     FEW_NEGATIVES,
     FEW_POSITIVES,
     NOTES,
+    TOGETHER,
     TOO_FEW,
     TOO_FEW_RECORDS,
-    TOGETHER,
     WRONG_KIND,
     AbstractMeasure,
     AbstractState,
@@ -37,6 +37,8 @@ from deepbase.measures.base import (
 )
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.group import Fold, UnitGroup
+from deepbase.measures.probes.rows import Weights, linear_predictor
+from deepbase.measures.probes.scores import confusion, count, f1, macro_f1
 from deepbase.measures.rows import Rows
 
 GROUPS = ("layer", "model")
@@ -195,3 +197,28 @@ def _why_not(train: _Labels, test: _Labels, fold: Fold, kind: Kind, *, with_test
     ):
         note[where] = code
     return note
+
+
+def refuse_unless_positive(measure: AbstractMeasure, *names: str) -> None:
+    """Refuse options that are not above 0."""
+    for name in names:
+        if not getattr(measure, name) > 0:
+            raise MeasureError(
+                f"{name} of {measure.name} cannot be {getattr(measure, name):g}", "Give a number above 0."
+            )
+
+
+def refuse_unless_share(measure: AbstractMeasure, name: str) -> None:
+    """Refuse an option that is not from 0 to 1."""
+    if not 0 <= getattr(measure, name) <= 1:
+        raise MeasureError(
+            f"{name} of {measure.name} cannot be {getattr(measure, name):g}", "Give a number from 0 to 1."
+        )
+
+
+def classified(weights: Weights, fold: Fold, kind: Kind) -> Fitted:
+    """The held-out F1 of linear probes; of a category the macro F1, and the norm of each unit's weights."""
+    predict = linear_predictor(weights)
+    if kind == "category":
+        return Fitted(weights[0].norm(dim=0)[None], macro_f1(confusion(fold.test, predict)).value)
+    return Fitted(weights[0], f1(count(fold.test, predict)).value)
