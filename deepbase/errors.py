@@ -108,6 +108,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     known = list(names)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    likeness = {c: difflib.SequenceMatcher(a=c, b=name).ratio() for c in close}
+    close = [c for c in close if likeness[c] >= likeness[close[0]] - 0.25]
     if close:
         return f"Did you mean {' or '.join(repr(c) for c in close)}?"
     if not known:

@@ -25,7 +25,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,29 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Kind, LabelBehavior
+
+ROWS = 512
+"""Symbols that are folded at once: few enough for the caches, and for float32 sums."""
+RARE = 0.2
+"""The share of symbols at which a boolean is true up to which adding up those rows is faster than a matrix product."""
+
+
+class Portion(NamedTuple):
+    """Some symbols of a batch, and which booleans are rarely true there.
+
+    Attributes:
+        rows: the symbols.
+        sparse: int64[column], the rare ones; None where there are none, and all columns are dense.
+        where: int64[true label], the symbols within the portion, column by column.
+        offsets: int64[column], where each rare column begins in it.
+        dense: int64[column], the other columns.
+    """
+
+    rows: slice
+    sparse: Tensor | None = None
+    where: Tensor = torch.empty(0, dtype=torch.int64)
+    offsets: Tensor = torch.empty(0, dtype=torch.int64)
+    dense: Tensor = torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -74,6 +98,32 @@ class BatchLabels:
             record=torch.from_numpy(labels.record[rows]).to(device),
             kinds=labels.kinds,
         )
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """float64[null class], symbols that have a value; float64[column] twice, sums of the values and squares."""
+        classes = int(self.null_class.max()) + 1 if len(self.null_class) else 1
+        n = torch.full((classes,), float(len(self.values)), dtype=torch.float64, device=self.values.device)
+        if self.valid is not None:
+            n = self.valid.sum(0, dtype=torch.float64)
+        y = self.values.double()
+        return n, y.sum(0), y.square().sum(0)
+
+    @cached_property
+    def portions(self) -> tuple[Portion, ...]:
+        """The symbols in portions of at most `ROWS`, each with what is rarely true in it."""
+        return tuple(self._portion(slice(i, i + ROWS)) for i in range(0, len(self.values), ROWS))
+
+    def _portion(self, rows: slice) -> Portion:
+        values = self.values[rows]
+        boolean = torch.tensor([k == "boolean" for k in self.kinds], dtype=torch.bool, device=values.device)
+        rare = boolean & (values.count_nonzero(0) <= RARE * len(values))
+        if values.device.type != "cpu" or not rare.any():
+            return Portion(rows)
+        columns = rare.nonzero()[:, 0]
+        column, where = values[:, columns].T.nonzero(as_tuple=True)
+        offsets = torch.searchsorted(column, torch.arange(len(columns)))
+        return Portion(rows, columns, where, offsets, (~rare).nonzero()[:, 0])
 
     def rows(self, rows: slice | Tensor) -> Self:
         """Some of the symbols."""

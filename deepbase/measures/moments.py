@@ -1,7 +1,8 @@
 """Pair moments: all that Pearson's r and differences of means need, for all units and hypotheses of a layer at once.
 
 For units x and hypotheses y over the symbols where y has a value: the count, the sums of x, x squared, y, y squared
-and x times y. The cross sums are one matrix product a batch; nothing is done pair by pair.
+and x times y. The cross sums are one matrix product a batch, and for booleans that are rarely true, the sums of the few
+rows at which they are; nothing is done pair by pair.
 
 Two things make it exact and small:
 
@@ -32,11 +33,10 @@ from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from deepbase.measures.base import AbstractState, BatchLabels
+from deepbase.measures.base import AbstractState, BatchLabels, Portion
 
-ROWS = 512
-"""Symbols that are folded at once: few enough for the caches, and for float32 sums."""
 PILOT_SYMBOLS = 64
 GOLDEN = 0.6180339887
 """Multiples of it, modulo 1, fill the unit interval evenly."""
@@ -104,26 +104,29 @@ class PairMoments(AbstractState):
         """Fold one batch in, in place."""
         if not (torch.equal(self.null_class, labels.null_class) and torch.equal(self.label_shift, labels.shift)):
             return self.merge(self.empty_like(labels).update(units, labels))
-        for first in range(0, len(units), ROWS):
-            rows = slice(first, first + ROWS)
-            self._add(units[rows] - self.unit_shift, labels, rows)
+        n, y, yy = labels.sums
+        self.n.add_(n)
+        self.y.add_(y)
+        self.yy.add_(yy)
+        for portion in labels.portions:
+            self._add(units[portion.rows] - self.unit_shift, labels, portion)
         return self
 
-    def _add(self, x: Tensor, labels: BatchLabels, rows: slice) -> None:
-        """Add some rows of a batch, already about the pilots."""
+    def _add(self, x: Tensor, labels: BatchLabels, portion: Portion) -> None:
+        """Add the units of some rows of a batch, already about the pilots."""
         if labels.valid is None:
-            self.n.add_(len(x))
             self.x.add_(x.sum(0))
             self.xx.add_((x * x).sum(0))
         else:
-            valid = labels.valid[rows]
-            self.n.add_(valid.sum(0, dtype=torch.float64))
+            valid = labels.valid[portion.rows]
             self.x.add_(valid.T @ x)
             self.xx.add_(valid.T @ (x * x))
-        y = labels.values[rows]
-        self.y.add_(y.sum(0, dtype=torch.float64))
-        self.yy.add_(y.double().square().sum(0))
-        self.xy.add_(y.T @ x)
+        if portion.sparse is None:
+            self.xy.add_(labels.values[portion.rows].T @ x)
+            return
+        self.xy[portion.sparse] += embedding_bag(portion.where, x, portion.offsets, mode="sum")
+        if len(portion.dense):
+            self.xy[portion.dense] += labels.values[portion.rows][:, portion.dense].T @ x
 
     def merge(self, other: Self) -> Self:
         """The sums of both, about the pilots of the one with more symbols, on the refinement of their null classes."""

@@ -15,7 +15,7 @@ from deepbase.blocks import Block
 from deepbase.engine.base import RunState, SliceState
 from deepbase.measures.registry import MEASURES
 
-KINDS = tuple(dict.fromkeys(m.state_type for m in MEASURES.values()))
+KINDS = tuple(dict.fromkeys(m.state_type for m in MEASURES.values() if m.state_type.saved))
 LAYERS = ("encoder.layer.0", "h.1.mlp/odd name", "module")
 DATA = hard_data(90)
 SHIFT = label_shift(DATA)

@@ -190,7 +190,6 @@ def test_the_type_of_an_expression_says_the_kind(resolve, sql, kind):
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
-        ((), "no hypothesis is asked for. Name at least one: a hypothesis, a column, or SQL."),
         (("uops",), "unknown hypothesis 'uops'. Did you mean 'upos' or 'upos=ADJ'?"),
         (("uops=NOUN",), "unknown hypothesis 'uops=NOUN'. Did you mean 'upos=NOUN'?"),
         (("upos=",), "unknown hypothesis 'upos='. Did you mean 'upos' or 'upos=ADJ' or 'upos=VERB'?"),
