@@ -69,11 +69,13 @@ def online_code(
     """The online code length of all hypotheses.
 
     Args:
-        design: the rows in random order of blocks; the hypotheses are boolean, or the categories of one hypothesis, of
-            which one is 1 at each row. blocks: the rows of each block of whole records, in order; together all rows.
-            fit: fits probes on a part of the rows. It is given only hypotheses (or categories) with both values there.
-            For categories its coefficients are those of a softmax. categories: which of the two. fractions: where to
-            cut, ascending, as shares of the rows; the last cut is the end.
+        design: the rows, blocks in random order; the hypotheses are boolean, or the categories of one hypothesis, one
+            of which is 1 at each row.
+        blocks: the rows of each block of whole records, in order; together all rows.
+        fit: fits probes on a part of the rows. It is given only hypotheses (or categories) with both values there. For
+            categories its coefficients are those of a softmax.
+        categories: which of the two.
+        fractions: where to cut, as shares of the rows; the last cut is the end in any case.
 
     Returns:
         The bits and how they compare.

@@ -94,10 +94,11 @@ def mlp(design: Design, validation: Mask, training: Training | None = None, numb
     """Probes with one hidden layer for all hypotheses.
 
     Args:
-        design: the training rows; the hypotheses are boolean, or numbers. validation: which of them only say when to
-        stop. Rows of one record should be on one side. If there are none, all epochs are run and the last weights kept.
-        training: how; by default as `Training()`. numbers: whether the hypotheses are numbers. They are standardized
-        for the training.
+        design: the training rows; the hypotheses are boolean, or numbers.
+        validation: which of them only say when to stop. Rows of one record should be on one side. If there are none,
+            all epochs are run and the last weights kept.
+        training: how; by default as `Training()`.
+        numbers: whether the hypotheses are numbers. They are standardized for the training.
 
     Returns:
         The probes.

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.rows import Weights, portions
@@ -32,7 +32,7 @@ from deepbase.measures.probes.rows import Weights, portions
 DECREMENT = 1e-9
 PASSES = 100
 """More are never needed; a bound for data that are not finite."""
-GATHERED = 1 << 25
+GATHERED = 1 << 23
 """Bytes of the columns that are gathered at once, and of each of the few tensors of their size."""
 
 
@@ -51,16 +51,17 @@ def logistic_on(design: Design, choices: Sequence[Tensor], positives: Tensor, pe
         For each choice the coefficients float64[hypothesis, k] and the intercepts float64[hypothesis].
     """
     odds = (positives / (design.rows - positives)).log()
-    problems = [_Problem(units, odds, penalty) for units in choices]
+    problems = [_Problem(units, design.units, odds, penalty) for units in choices]
     for _ in range(PASSES):
         open_ones = [p for p in problems if len(p.active)]
         if not open_ones:
             break
-        widest = max(p.units.shape[1] * len(p.active) for p in open_ones)
         for p in open_ones:
             p.begin()
-        for x, y in portions(design, min(max(GATHERED // (8 * (widest + 1)), 64), 4096)):
-            columns, labels = x.T.contiguous(), y.T.contiguous()
+        widest = max(p.columns.numel() for p in open_ones)
+        for x, y in portions(design, min(max(GATHERED // (8 * widest), 64), 4096)):
+            columns, labels = x.new_ones(x.shape[1] + 1, len(x), dtype=torch.float64), y.T.double()
+            columns[:-1] = x.T
             for p in open_ones:
                 p.add(columns, labels)
         for p in open_ones:
@@ -74,11 +75,14 @@ class _Problem:
     Attributes:
         best: float64[hypothesis, unknown], where the least value was found.
         active: int64[active], the hypotheses that are not done; the tensors below have rows for these.
+        columns: int64[active * unknown], the units of all of them, the line of ones after those of each.
+        exact, coarse: float64 and float32[active, unknown, row], what was gathered last; kept for their storage.
         value, gradient, hessian: at the trial point; after `step`, unless it was refused, at the best one.
     """
 
-    def __init__(self, units: Tensor, odds: Tensor, penalty: float) -> None:
-        self.units = units
+    def __init__(self, units: Tensor, intercept: int, odds: Tensor, penalty: float) -> None:
+        self.units, self.intercept = units, intercept
+        self.exact = self.coarse = odds[:0]
         self.best = torch.zeros(len(units), units.shape[1] + 1, dtype=torch.float64, device=units.device)
         self.best[:, -1] = odds
         self.active = odds.isfinite().nonzero()[:, 0]
@@ -90,20 +94,22 @@ class _Problem:
 
     def begin(self) -> None:
         """Start the sums at the trial points with the penalty."""
+        self.columns = pad(self.units[self.active], (0, 1), value=self.intercept).flatten()
         self.value = (self.penalty * self.trial.square()).sum(1) / 2
         self.gradient = self.penalty * self.trial
         self.hessian = self.penalty.diag().repeat(len(self.active), 1, 1)
 
     def add(self, columns: Tensor, labels: Tensor) -> None:
-        """Add some rows: float32[unit, row] and float32[hypothesis, row]."""
-        x = columns.new_ones(len(self.active), self.units.shape[1] + 1, columns.shape[1])
-        x[:, :-1] = columns[self.units[self.active]]
-        y = labels[self.active].double()
-        exact = x.double()
-        z = torch.bmm(self.trial[:, None], exact)[:, 0]
+        """Add some rows: float64[unit, row], and below it a line of ones, and float64[hypothesis, row]."""
+        shape = (*self.trial.shape, columns.shape[1])
+        if self.exact.shape != shape:
+            self.exact, self.coarse = columns.new_empty(shape), columns.new_empty(shape, dtype=torch.float32)
+        torch.index_select(columns, 0, self.columns, out=self.exact.view(-1, shape[2]))
+        x, y = self.coarse.copy_(self.exact), labels[self.active]
+        z = torch.bmm(self.trial[:, None], self.exact)[:, 0]
         p = z.sigmoid()
         self.value += (softplus(z) - y * z).sum(1)
-        self.gradient += torch.bmm(exact, (p - y)[:, :, None])[:, :, 0]
+        self.gradient += torch.bmm((p - y)[:, None], self.exact.mT)[:, 0]
         self.hessian += torch.bmm(x * (p * (1 - p)).float()[:, None], x.mT)
 
     def step(self) -> None:

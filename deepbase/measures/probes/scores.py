@@ -100,8 +100,7 @@ def count(design: Design, predict: Predict) -> Counts:
 
 
 def confusion(design: Design, predict: Predict) -> Tensor:
-    """A confusion table of the categories of one hypothesis, in one pass. The category of the largest value is
-    predicted.
+    """A confusion table of the categories of one hypothesis, in one pass. The category with the largest value is meant.
 
     Args:
         design: held-out rows; its columns are the categories, 1 in one of them at each row.
