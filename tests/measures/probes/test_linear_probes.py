@@ -36,9 +36,10 @@ def test_a_path_is_ridge_for_each_alpha():
         check((coefficients[i], intercept[i]), x, y, alpha)
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("rows", [400, 8])
-def test_without_a_penalty_the_solution_of_least_norm_is_found(rows):
-    x = units(rows)
+def test_without_a_penalty_the_solution_of_least_norm_is_found(rows, seed):
+    x = units(rows, seed)
     x[:, 4] = x[:, 0]
     y = labels(x)["number"].astype(np.float32)
     reference = LinearRegression().fit(x.astype(float), y.astype(float))

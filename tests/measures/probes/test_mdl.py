@@ -61,6 +61,12 @@ def test_the_cuts_are_those_of_the_paper_moved_to_ends_of_blocks():
     )  # fmt: skip
 
 
+def test_a_share_of_the_rows_that_is_a_whole_number_is_cut_there():
+    assert 0.07 * 100 > 7
+    code = online_code(design_of(np.zeros((100, 1)), np.zeros(100)), [1] * 100, never, fractions=(0.07,))
+    assert code.cuts == (7, 100)
+
+
 def test_a_single_block_is_sent_with_the_uniform_code():
     y = np.eye(5)[np.arange(300) % 5]
     code = online_code(design_of(np.zeros((300, 2)), y), [300], never)

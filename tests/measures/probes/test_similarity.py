@@ -56,6 +56,14 @@ def test_constant_and_dependent_units_do_not_count():
     assert len(textbook(x.astype(float), y.astype(float))) == 2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_correlation_is_above_one(seed):
+    x = units(200, seed)
+    found = cca(gram(design_of(x, x[:, :5]))).correlations
+    close(found, np.ones(5), 1e-9)
+    assert found.max() <= 1
+
+
 def test_svcca_keeps_the_principal_components_that_hold_most_of_the_variance():
     design, x, y = two_layers()
     reduced = []
