@@ -166,6 +166,7 @@ class LabelBehavior:
         null_class: int64[hypothesis], the class of each hypothesis.
         record: int64[symbol], the number of each symbol's record in the dataset.
         kinds: the kind of each hypothesis, `boolean` or `number`; a category is several booleans.
+        word: int64[symbol], a hash of each symbol's word, or of the symbol where it is in none; None if not asked for.
     """
 
     values: Floats
@@ -173,6 +174,7 @@ class LabelBehavior:
     null_class: Ints
     record: Ints
     kinds: tuple[Kind, ...]
+    word: Ints | None = None
 
 
 Tokenize = Callable[[Sequence[str]], Encodings]
@@ -192,6 +194,10 @@ SCORES_SCHEMA = pa.schema(
         ("slice", pa.string()),
         ("unit_score", pa.float64()),
         ("group_score", pa.float64()),
+        ("control_score", pa.float64()),
+        ("shuffled_score", pa.float64()),
+        ("baseline_score", pa.float64()),
+        ("selectivity", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("p_value", pa.float64()),

@@ -151,6 +151,10 @@ CREATE TABLE IF NOT EXISTS scores (
     slice VARCHAR,
     unit_score DOUBLE,
     group_score DOUBLE,
+    control_score DOUBLE,
+    shuffled_score DOUBLE,
+    baseline_score DOUBLE,
+    selectivity DOUBLE,
     low DOUBLE,
     high DOUBLE,
     p_value DOUBLE,
@@ -169,6 +173,10 @@ COMMENT ON COLUMN scores.measure IS 'The measure, with the options that are not 
 COMMENT ON COLUMN scores.slice IS 'The values of GROUP BY: of one column the value, with NULL for NULL, of several a JSON object; NULL without.';
 COMMENT ON COLUMN scores.unit_score IS 'How well the unit follows the hypothesis; NULL where the note says why.';
 COMMENT ON COLUMN scores.group_score IS 'How well the units of a probe follow it together; NULL for a unit measure.';
+COMMENT ON COLUMN scores.control_score IS 'What the same probe reaches on a control task, random labels by word type; NULL where none was asked for.';
+COMMENT ON COLUMN scores.shuffled_score IS 'What the same probe reaches on the labels of other records; NULL where none was asked for.';
+COMMENT ON COLUMN scores.baseline_score IS 'What the same probe reaches on the same architecture with random weights; NULL where none was asked for.';
+COMMENT ON COLUMN scores.selectivity IS 'group_score less control_score.';
 COMMENT ON COLUMN scores.low IS 'The lower end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.high IS 'The upper end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.p_value IS 'Of no affinity; NULL where none is computed.';

@@ -80,7 +80,7 @@ def bind_job(
             Part(m.name, m.model.to(spec.device), partial(encode, m.model.tokenize), found, m.tags)
             for m, found in zip(models, layers, strict=True)
         ),
-        labels=Labels(workspace, labels),
+        labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen)),
         measures=chosen,
         records=records(
             connection,

@@ -92,13 +92,24 @@ class _Of:
     slices: pa.Array
 
 
-def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values) -> pa.Table:
-    """The rows of one layer and measure."""
+def _table(
+    of: _Of, targets: Sequence[Target], found: SliceState, scores: Values, baseline: Floats | None = None
+) -> pa.Table:
+    """The rows of one layer and measure; `baseline` is what a model with random weights reaches."""
     width, count = of.layer.width, len(targets)
     rows = count * width
     target = np.repeat(np.arange(count, dtype=np.int32), width)
     nothing = pa.nulls(rows, pa.float64())
     note = scores.note.ravel()
+    together = {
+        "group_score": scores.group_score,
+        "control_score": scores.control_score,
+        "shuffled_score": scores.shuffled_score,
+        "baseline_score": baseline,
+        "selectivity": None,
+    }
+    if scores.group_score is not None and scores.control_score is not None:
+        together["selectivity"] = scores.group_score - scores.control_score
     at = [t.columns[0] if t.columns else -1 for t in targets]  # the last is about all symbols
     columns = {
         "run": np.full(rows, of.run),
@@ -109,7 +120,7 @@ def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values
         "measure": _repeated(of.measure, rows),
         "slice": of.slices.take(pa.array(target)),
         "unit_score": _floats(scores.unit_score.ravel()),
-        "group_score": nothing if scores.group_score is None else _floats(np.repeat(scores.group_score, width)),
+        **{name: nothing if score is None else _floats(np.repeat(score, width)) for name, score in together.items()},
         **dict.fromkeys(("low", "high", "p_value", "q_value"), nothing),
         "symbols": np.repeat(found.symbols[at], width),
         "records": np.repeat(found.records[at], width),

@@ -8,6 +8,7 @@ pays nothing for it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -37,11 +38,13 @@ class Labels:
     Args:
         connection: a cursor of its own, on which nothing else runs; the functions are registered there as UDFs.
         labels: the labels, which become the columns of every block's `LabelBehavior`, in this order.
+        words: whether the words of symbols are needed beside them.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, labels: Sequence[Label]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, labels: Sequence[Label], *, words: bool = False) -> None:
         self.connection = connection
         self.labels = tuple(labels)
+        self.words = words
         self.families: dict[str, list[int]] = {}
         for i, label in enumerate(self.labels):
             self.families.setdefault(label.expression, []).append(i)
@@ -70,7 +73,9 @@ class Labels:
         values[~valid] = 0
         classes, null_class = _null_classes(valid)
         record = symbols["record"].to_numpy()
-        return LabelBehavior(values, classes, null_class, record.copy(), tuple(x.kind for x in self.labels))
+        kinds = tuple(x.kind for x in self.labels)
+        words = _words(symbols) if self.words else None
+        return LabelBehavior(values, classes, null_class, record.copy(), kinds, words)
 
     def _columns(self, symbols: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
         """Each distinct expression with its value at every symbol."""
@@ -296,6 +301,14 @@ def _find_fault(function: Hypothesis, symbols: pa.Table) -> None:
                 f"{raised} at record {records[at[0]]} ({shown})",
                 f"It is defined at {function.where}.",
             ) from error
+
+
+def _words(symbols: pa.Table) -> Ints:
+    """int64[symbol], a hash of the word of each symbol, or of the symbol itself where it is in none."""
+    codes = pc.coalesce(symbols["word"], symbols["symbol"]).combine_chunks().dictionary_encode()
+    digests = [hashlib.blake2b(w.encode(), digest_size=8).digest() for w in codes.dictionary.to_pylist()]
+    hashes = np.frombuffer(b"".join(digests), dtype=np.int64)
+    return np.asarray(hashes[codes.indices.to_numpy()])
 
 
 def _null_classes(valid: Bools) -> tuple[Bools, Ints]:

@@ -71,6 +71,7 @@ class BatchLabels:
         record: int64[symbol], the number of each symbol's record in the dataset; the symbols of one record stand
             together.
         kinds: the kind of each column, `boolean` or `number`.
+        word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
     """
 
     values: Tensor
@@ -79,6 +80,7 @@ class BatchLabels:
     shift: Tensor
     record: Tensor
     kinds: tuple[Kind, ...]
+    word: Tensor | None = None
 
     @classmethod
     def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
@@ -97,6 +99,7 @@ class BatchLabels:
             shift=torch.from_numpy(shift).to(device),
             record=torch.from_numpy(labels.record[rows]).to(device),
             kinds=labels.kinds,
+            word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
         )
 
     @cached_property
@@ -128,7 +131,8 @@ class BatchLabels:
     def rows(self, rows: slice | Tensor) -> Self:
         """Some of the symbols."""
         valid = None if self.valid is None else self.valid[rows]
-        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows])
+        word = None if self.word is None else self.word[rows]
+        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word)
 
 
 class AbstractState(abc.ABC):
@@ -258,12 +262,16 @@ class Values:
         note: int[target, unit]; an index into `notes`. A score may have one, too: how exact it is.
         notes: what the notes say; the first one is None.
         group_score: float64[target], what the units of a probe reach together; None for a unit measure.
+        control_score: float64[target], what they reach on a control task; None where none was asked for.
+        shuffled_score: float64[target], what they reach on shuffled labels; None where they were not asked for.
     """
 
     unit_score: Floats
     note: npt.NDArray[np.integer[Any]]
     notes: Sequence[str | None] = NOTES
     group_score: Floats | None = None
+    control_score: Floats | None = None
+    shuffled_score: Floats | None = None
 
     def units(self, units: slice) -> Self:
         """The scores of some of the units."""
@@ -319,6 +327,11 @@ class AbstractMeasure(abc.ABC):
         """The canonical text of the call that makes this measure: its name, with the options that are no defaults."""
         given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether it has to know the words of symbols."""
+        return False
 
     def each(self) -> Sequence[AbstractMeasure]:
         """The measures that a call stands for: itself, or one for each value of an option that is left open."""

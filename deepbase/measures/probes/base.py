@@ -35,6 +35,7 @@ from deepbase.measures.base import (
     Target,
     Values,
 )
+from deepbase.measures.probes.controls import labels_of
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.group import Fold, UnitGroup
 from deepbase.measures.probes.rows import Weights, linear_predictor
@@ -69,6 +70,10 @@ class AbstractProbe(AbstractMeasure):
     )
     held_out: float = field(
         default=0.2, metadata={"description": "the share of the records that the probe is scored on, and does not see"}
+    )
+    control: bool = field(
+        default=False,
+        metadata={"description": "fit random labels by word type and shuffled labels, too (`control_score`)"},
     )
 
     state_type: ClassVar[type[AbstractState]] = Rows
@@ -109,15 +114,22 @@ class AbstractProbe(AbstractMeasure):
             The scores; the units are those of all layers of the group, one layer after the other.
         """
         weights = np.full((len(targets), group.units), np.nan)
-        scores = np.full(len(targets), np.nan)
+        scores = np.full((3, len(targets)), np.nan)
         note = np.full((len(targets), group.units), WRONG_KIND)
         for batch in self._batches(targets):
             columns = [c for i in batch for c in targets[i].columns]
             for fold in group.folds(columns, self.rests, 0):
                 within = [i for i in batch if set(targets[i].columns) <= set(fold.columns)]
                 found = self._fitted(fold, [targets[i] for i in within])
-                weights[within], scores[within], note[within] = found
-        return Values(weights, note, NOTES, scores)
+                weights[within], scores[:, within], note[within] = found
+        if not self.control:
+            return Values(weights, note, NOTES, scores[0])
+        return Values(weights, note, NOTES, *scores)
+
+    @property
+    def needs_words(self) -> bool:
+        """For a control task."""
+        return self.control
 
     @property
     def rests(self) -> float:
@@ -132,28 +144,40 @@ class AbstractProbe(AbstractMeasure):
         yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.kinds)
 
     def _fitted(self, fold: Fold, targets: Sequence[Target]) -> tuple[Floats, Floats, Ints]:
-        """Weights, scores and notes of targets that share their rows."""
+        """Weights, scores (of the labels, a control task, shuffled labels) and notes of targets that share rows."""
         kind = targets[0].kind
         assert kind is not None
         train, test = _Labels.of(fold.train), _Labels.of(fold.test)
         why = _why_not(train, test, fold, kind, with_test=bool(self.rests))
         fits = np.flatnonzero(why == 0)
         weights = np.full((len(why), fold.train.units), np.nan)
-        scores = np.full(len(why), np.nan)
+        scores = np.full((3, len(why)), np.nan)
         note = np.broadcast_to(why[:, None], weights.shape).copy()
         if len(fits):
             some = fold if len(fits) == len(why) else fold.only(fits)
-            found = self.fit(some, kind)
+            found = self._fit_with_controls(some, kind) if self.control else self.fit(some, kind)
             if found.weights is not None:
-                weights[fits] = found.weights.cpu().numpy()
-            scores[fits] = found.score.cpu().numpy()
+                weights[fits] = found.weights[: len(fits)].cpu().numpy()
+            for i, several in enumerate(found.score.reshape(-1, len(fits)).cpu().numpy()):
+                scores[i, fits] = several
             share = 0 if found.weights is not None else TOGETHER
             alone = np.where(fold.unit_note, fold.unit_note, share)[None] * np.ones((len(fits), 1), dtype=np.int64)
-            missing = np.isnan(scores[fits])[:, None] & (alone == 0)
+            missing = np.isnan(scores[0, fits])[:, None] & (alone == 0)
             note[fits] = np.where(missing, CONSTANT_HELD_OUT, alone)
             weights[fits] = np.where(alone == 0, weights[fits], np.nan)
         order = [fold.columns.index(t.columns[0]) for t in targets] if kind != "category" else [0]
-        return weights[order], scores[order], note[order]
+        return weights[order], scores[:, order], note[order]
+
+    def _fit_with_controls(self, fold: Fold, kind: Kind) -> Fitted:
+        """The hypotheses and their controls in one fit; of a category, three."""
+        task, shuffle = fold.controls(kind)
+        if kind == "category":
+            found = [self.fit(f, kind) for f in (fold, fold.with_labels(*task), fold.with_labels(*shuffle))]
+            return Fitted(found[0].weights, torch.cat([f.score for f in found]))
+        train, test = (
+            torch.cat([labels_of(d), t, s], 1) for d, t, s in zip((fold.train, fold.test), task, shuffle, strict=True)
+        )
+        return self.fit(fold.with_labels(train, test), kind)
 
 
 @dataclass(frozen=True)

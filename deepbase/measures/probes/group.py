@@ -19,7 +19,7 @@ are made anew in each pass. One set of rows is there at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -28,10 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Ints
+from deepbase.blocks import Ints, Kind
 from deepbase.measures.base import CONSTANT_UNIT, NOT_FINITE, BatchLabels
 from deepbase.measures.moments import constant_units, pilot
+from deepbase.measures.probes.controls import control_task, labels_of, shuffled, with_labels
 from deepbase.measures.probes.design import Chunk, Design
+from deepbase.measures.probes.hashing import hashed
+from deepbase.measures.probes.rows import columns as some
 from deepbase.measures.rows import Piece, Rows, beside
 
 IN_MEMORY = 2**30
@@ -56,6 +59,7 @@ class Fold:
         train: the rows that a probe is fitted on.
         test: the rows that it is scored on, on the scale of the training part.
         rows_of_records: int64[record] for each of them, how many rows each record has, in the order of the rows.
+        words: int64[row] for each of them, a hash of the word type of each row; empty where no probe needs it.
         unit_note: int64[unit], why a unit takes no part; 0 where it does.
     """
 
@@ -63,6 +67,7 @@ class Fold:
     train: Design
     test: Design
     rows_of_records: tuple[Ints, Ints]
+    words: tuple[Ints, Ints]
     unit_note: Ints
 
     def only(self, which: Ints) -> Fold:
@@ -70,9 +75,19 @@ class Fold:
         return replace(
             self,
             columns=tuple(self.columns[i] for i in which),
-            train=_some(self.train, which),
-            test=_some(self.test, which),
+            train=some(self.train, torch.from_numpy(which)),
+            test=some(self.test, torch.from_numpy(which)),
         )
+
+    def with_labels(self, train: Tensor, test: Tensor) -> Fold:
+        """The same rows with other labels, float32[row, hypothesis] each."""
+        return replace(self, train=with_labels(self.train, train), test=with_labels(self.test, test))
+
+    def controls(self, kind: Kind) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The labels of a control task, and the shuffled labels, each for the training and the held-out rows."""
+        train, test = labels_of(self.train), labels_of(self.test)
+        task = (control_task(train, self.words[0], kind), control_task(train, self.words[1], kind))
+        return task, (shuffled(train, self.rows_of_records[0]), shuffled(test, self.rows_of_records[1]))
 
 
 class UnitGroup:
@@ -121,19 +136,21 @@ class UnitGroup:
                 yield piece, mask.to(piece.units.device)
 
         scale, note = self._scale(rows(False))
-        designs, runs = [], []
+        designs, runs, words = [], [], []
         for held_out in (False, True):
-            found = [piece.labels.record[mask].cpu().numpy() for piece, mask in rows(held_out)]
-            record = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            record = _gathered(piece.labels.record[mask] for piece, mask in rows(held_out))
+            word = _gathered(w[mask] for piece, mask in rows(held_out) if (w := piece.labels.word) is not None)
             chunks = _Chunks(partial(rows, held_out), columns, scale, self.states[0].pieces[-1].labels.shift)
             read: Callable[[], Iterator[Chunk]] = chunks
             if 4 * len(record) * (self.units + len(columns)) <= IN_MEMORY / 2:
-                order = np.argsort(_hashed(record, split.seed + 1), kind="stable")
+                order = np.argsort(hashed(record, split.seed + 1), kind="stable")
                 read, record = _kept(chunks, order), record[order]
+                word = word[order] if len(word) else word
             designs.append(Design(read, len(record), self.units, len(columns)))
             starts = np.flatnonzero(np.diff(record, prepend=-1))
             runs.append(np.diff(starts, append=len(record)))
-        return Fold(columns, designs[0], designs[1], (runs[0], runs[1]), note)
+            words.append(word)
+        return Fold(columns, designs[0], designs[1], (runs[0], runs[1]), (words[0], words[1]), note)
 
     def _scale(self, rows: Iterator[tuple[Piece, Tensor]]) -> tuple[Scale, Ints]:
         """How the units are standardized by these rows, and why some are left out."""
@@ -188,13 +205,9 @@ class _Chunks:
         return values if torch.equal(shift, self.shift) else (values + (shift - self.shift)).float()
 
 
-def _some(design: Design, which: Ints) -> Design:
-    """The same rows with some of the hypotheses."""
-
-    def read() -> Iterator[Chunk]:
-        return ((x, y[:, which]) for x, y in design.read())
-
-    return replace(design, read=read, hypotheses=len(which))
+def _gathered(tensors: Iterable[Tensor]) -> Ints:
+    found = [t.cpu().numpy() for t in tensors]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:
@@ -226,21 +239,12 @@ class _Split:
         known = np.unique(np.concatenate([np.unique(r.cpu().numpy()) for r in records]))
         if not share or not len(known):
             return cls(np.uint64(0), seed)
-        hashes = np.sort(_hashed(known, seed))
+        hashes = np.sort(hashed(known, seed))
         return cls(hashes[min(max(round(share * len(hashes)), 1), len(hashes) - 1)], seed)
 
     def held_out(self, records: Tensor) -> Tensor:
         """bool[symbol]."""
-        return torch.from_numpy(_hashed(records.cpu().numpy(), self.seed) < self.bound)
-
-
-def _hashed(numbers: Ints, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
-    """SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators")."""
-    with np.errstate(over="ignore"):
-        x = numbers.astype(np.uint64) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        return torch.from_numpy(hashed(records.cpu().numpy(), self.seed) < self.bound)
 
 
 def _by_nulls(labels: Iterator[BatchLabels], columns: Sequence[int]) -> list[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import torch
@@ -116,7 +116,7 @@ class Sparse(AbstractProbe):
         """One measure for each number of units."""
         if self.k:
             return (self,)
-        return tuple(Sparse(self.group, self.held_out, k, self.c) for k in SIZES)
+        return tuple(replace(self, k=k) for k in SIZES)
 
     def fit(self, fold: Fold, kind: Kind) -> Fitted:
         """Small fits, batched over the hypotheses."""
