@@ -83,6 +83,7 @@ class Part:
         tokenize: texts to encodings.
         layers: the layers to inspect.
         tags: the model's row of `models` as texts, by column.
+        baseline: whether this is the model of the same name with random weights, which probes are compared with.
     """
 
     name: str
@@ -90,6 +91,12 @@ class Part:
     tokenize: Tokenize
     layers: tuple[ChosenLayer, ...]
     tags: Mapping[str, str | None] = field(default_factory=dict)
+    baseline: bool = False
+
+    @property
+    def key(self) -> str:
+        """What its states are called."""
+        return f"{self.name} (random weights)" if self.baseline else self.name
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,10 @@ class Job:
     def state_types(self) -> tuple[type[AbstractState], ...]:
         """The states that the measures read, each once."""
         return tuple(dict.fromkeys(m.state_type for m in self.measures))
+
+    def states_of(self, part: Part) -> tuple[type[AbstractState], ...]:
+        """Those that they read of one model."""
+        return tuple(dict.fromkeys(m.state_type for m in self.measures if m.needs_baseline or not part.baseline))
 
     def memory(self, layer: ChosenLayer) -> int:
         """Bytes that one state of a layer may take, where it can do with more or with less."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,8 +19,10 @@ from deepbase.inputs.tokenization import encode
 from deepbase.labels.base import Registered
 from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type
+from deepbase.measures.base import AbstractMeasure
 from deepbase.measures.registry import measures
 from deepbase.models.base import InspectableModel
+from deepbase.models.random import randomized
 from deepbase.query.base import InspectSpec
 from deepbase.query.layers import check_units, choose_layers
 from deepbase.query.slices import OF_RECORDS, column_of, resolve
@@ -76,10 +78,7 @@ def bind_job(
     used = [c for c in dataset.columns if any(mentions(x.expression, c.name) for x in labels)]
     return Job(
         spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
-        parts=tuple(
-            Part(m.name, m.model.to(spec.device), partial(encode, m.model.tokenize), found, m.tags)
-            for m, found in zip(models, layers, strict=True)
-        ),
+        parts=tuple(_parts(spec, models, layers, chosen)),
         labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen)),
         measures=chosen,
         records=records(
@@ -96,6 +95,21 @@ def bind_job(
         ),
         columns=used,
     )
+
+
+def _parts(
+    spec: InspectSpec,
+    models: Sequence[Named],
+    layers: Sequence[tuple[ChosenLayer, ...]],
+    chosen: Sequence[AbstractMeasure],
+) -> Iterator[Part]:
+    """What is done with each model, and with its copy of random weights where a measure compares with it."""
+    for named, found in zip(models, layers, strict=True):
+        model = named.model.to(spec.device)
+        part = Part(named.name, model, partial(encode, model.tokenize), found, named.tags)
+        yield part
+        if any(m.needs_baseline for m in chosen):
+            yield replace(part, model=randomized(model), baseline=True)
 
 
 def _layers(spec: InspectSpec, of: Named) -> tuple[ChosenLayer, ...]:

@@ -117,8 +117,9 @@ def state_bytes(job: Job, symbols: int) -> dict[type[AbstractState], int]:
     """
     hypotheses = len(job.labels.labels)
     copies = 2 * job.records.slices
-    layers = [layer for part in job.parts for layer in part.layers]
-    return {
-        kind: copies * sum(kind.memory(x.width, hypotheses, symbols, job.memory(x)) for x in layers)
-        for kind in job.state_types
-    }
+    found = dict.fromkeys(job.state_types, 0)
+    for part in job.parts:
+        for kind in job.states_of(part):
+            sizes = (kind.memory(x.width, hypotheses, symbols, job.memory(x)) for x in part.layers)
+            found[kind] += copies * sum(sizes)
+    return found

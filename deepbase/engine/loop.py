@@ -67,10 +67,11 @@ def _fold_block(job: Job, index: int, table: pa.Table, state: RunState, between:
         own = own_labels(job, part, block, labels, slices, state)
         found = fold(job, part, block, labels, own, done)
         partial_states |= {
-            (slices[i], part.name): SliceState(own[i].shift, *own[i].coverage, states) for i, states in found.items()
+            (slices[i], part.key): SliceState(own[i].shift, *own[i].coverage, states) for i, states in found.items()
         }
         # What the other models have to say needs the room.
-        blocks.append(replace(block, symbols=block.symbols.select(["record"]), batches=()))
+        if not part.baseline:
+            blocks.append(replace(block, symbols=block.symbols.select(["record"]), batches=()))
         del block, labels, own, found
     return state.after(blocks, partial_states)
 
@@ -132,7 +133,7 @@ def own_labels(
         if len(pieces) > 1:
             rows = np.concatenate(several)
             own = replace(labels, values=labels.values[rows], valid=labels.valid[rows], record=labels.record[rows])
-        old = state.slices.get((slices[number], part.name))
+        old = state.slices.get((slices[number], part.key))
         found[number] = _Own(_label_shift(job, own, old), _coverage(own), old.layers if old else {})
     return found
 
@@ -168,7 +169,7 @@ def fold(
                 }
             rows = slice(first - batch.first, first - batch.first + count)
             pieces.append((rows, piece, found[number]))
-        visit = partial(_visit, job, batch, chosen, pieces, partial(between, records, symbols))
+        visit = partial(_visit, job, job.states_of(part), batch, chosen, pieces, partial(between, records, symbols))
         part.model.run(batch, list(chosen), visit)
         symbols = len(labels.record) - batch.first
         records = 1 + int((np.diff(labels.record[batch.first :]) != 0).sum())
@@ -178,6 +179,7 @@ def fold(
 
 def _visit(
     job: Job,
+    kinds: Sequence[type[AbstractState]],
     batch: Batch,
     layers: Mapping[str, ChosenLayer],
     pieces: Sequence[tuple[slice, BatchLabels, States]],
@@ -192,7 +194,7 @@ def _visit(
         values = values.index_select(1, torch.from_numpy(asked).to(values.device))
     units = behaviors(values.to(job.state_device), batch, job.spec.at, job.spec.behavior)
     for rows, labels, states in pieces:
-        for kind in job.state_types:
+        for kind in kinds:
             known = states[layer].get(kind)
             own = units[rows]
             if known is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -26,28 +26,49 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
 
     Memory: about 60 bytes per pair of one layer and measure.
     """
-    parts = {part.name: part for part in job.parts}
-    for (values, model), found in state.slices.items():
-        part = parts[model]
-        for layers, measures in _groups(job, part):
-            states = [found.layers[x.layer] for x in layers]
-            probed: UnitGroup | None = None
-            for measure in measures:
-                asked = job.targets(measure)
-                targets = [target for _, target in asked]
-                if isinstance(measure, AbstractProbe):
-                    probed = probed or UnitGroup([s[Rows] for s in states])  # type: ignore[misc]
-                    scores = measure.compute_group(probed, targets)
-                else:
-                    scores = measure.compute(states[0][measure.state_type], targets)
-                names = [name for name, _ in asked]
-                first = 0
-                for layer in layers:
-                    units = slice(first, first + layer.width)
-                    slices = _slices(job, part, layer, values, names)
-                    of = _Of(run, model, layer, measure.call, names, slices)
-                    yield _table(of, targets, found, scores.units(units))
-                    first += layer.width
+    for part in job.parts:
+        twin = replace(part, baseline=True).key
+        for (values, key), found in state.slices.items():
+            if key == part.key and not part.baseline:
+                yield from _of_slice(run, job, part, values, found, state.slices.get((values, twin)))
+
+
+def _of_slice(
+    run: int, job: Job, part: Part, values: Slice, found: SliceState, twin: SliceState | None
+) -> Iterator[pa.Table]:
+    """The scores of one model and slice; `twin` is the state of the same model with random weights."""
+    for layers, measures in _groups(job, part):
+        scored = _Scored(found, layers)
+        baseline = None if twin is None else _Scored(twin, layers)
+        for measure in measures:
+            asked = job.targets(measure)
+            names, targets = [name for name, _ in asked], [target for _, target in asked]
+            scores = scored.by(measure, targets)
+            if measure.needs_baseline and baseline is not None:
+                scores = replace(scores, baseline_score=baseline.by(measure, targets).group_score)
+            first = 0
+            for layer in layers:
+                slices = _slices(job, part, layer, values, names)
+                of = _Of(run, part.name, layer, measure.call, names, slices)
+                yield _table(of, targets, found, scores.units(slice(first, first + layer.width)))
+                first += layer.width
+
+
+class _Scored:
+    """The states of some layers of one model and slice, whose units are scored together."""
+
+    def __init__(self, found: SliceState, layers: Sequence[ChosenLayer]) -> None:
+        self.states = [found.layers[x.layer] for x in layers]
+        self.group: UnitGroup | None = None
+
+    def by(self, measure: AbstractMeasure, targets: Sequence[Target]) -> Values:
+        """The scores; of several layers, one after the other."""
+        if not isinstance(measure, AbstractProbe):
+            return measure.compute(self.states[0][measure.state_type], targets)
+        if self.group is None:
+            rows = [s[Rows] for s in self.states]
+            self.group = UnitGroup([x for x in rows if isinstance(x, Rows)])
+        return measure.compute_group(self.group, targets)
 
 
 def _groups(job: Job, part: Part) -> Iterator[tuple[Sequence[ChosenLayer], Sequence[AbstractMeasure]]]:
@@ -92,10 +113,8 @@ class _Of:
     slices: pa.Array
 
 
-def _table(
-    of: _Of, targets: Sequence[Target], found: SliceState, scores: Values, baseline: Floats | None = None
-) -> pa.Table:
-    """The rows of one layer and measure; `baseline` is what a model with random weights reaches."""
+def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values) -> pa.Table:
+    """The rows of one layer and measure."""
     width, count = of.layer.width, len(targets)
     rows = count * width
     target = np.repeat(np.arange(count, dtype=np.int32), width)
@@ -105,7 +124,7 @@ def _table(
         "group_score": scores.group_score,
         "control_score": scores.control_score,
         "shuffled_score": scores.shuffled_score,
-        "baseline_score": baseline,
+        "baseline_score": scores.baseline_score,
         "selectivity": None,
     }
     if scores.group_score is not None and scores.control_score is not None:

@@ -264,6 +264,7 @@ class Values:
         group_score: float64[target], what the units of a probe reach together; None for a unit measure.
         control_score: float64[target], what they reach on a control task; None where none was asked for.
         shuffled_score: float64[target], what they reach on shuffled labels; None where they were not asked for.
+        baseline_score: float64[target], what the same units with random weights reach; None where not asked for.
     """
 
     unit_score: Floats
@@ -272,6 +273,7 @@ class Values:
     group_score: Floats | None = None
     control_score: Floats | None = None
     shuffled_score: Floats | None = None
+    baseline_score: Floats | None = None
 
     def units(self, units: slice) -> Self:
         """The scores of some of the units."""
@@ -331,6 +333,11 @@ class AbstractMeasure(abc.ABC):
     @property
     def needs_words(self) -> bool:
         """Whether it has to know the words of symbols."""
+        return False
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether it is compared with the same architecture of random weights."""
         return False
 
     def each(self) -> Sequence[AbstractMeasure]:

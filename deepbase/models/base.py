@@ -16,6 +16,7 @@ being visited.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import threading
@@ -204,7 +205,20 @@ class InspectableModel:
     @property
     def device(self) -> torch.device:
         """Where the module is."""
-        return device_of(self._model.module)
+        return device_of(self.module)
+
+    @property
+    def module(self) -> nn.Module:
+        """The module."""
+        return self._model.module
+
+    def with_module(self, module: nn.Module) -> InspectableModel:
+        """The same model with another module of the same structure."""
+        other = copy.copy(self)
+        other._model = copy.copy(self._model)
+        other._model.module = module
+        other._modules = submodules(module)
+        return other
 
     def to(self, device: str | torch.device) -> InspectableModel:
         """Move the module itself, as torch does, and give this model back; `auto` takes an accelerator if there is one.

@@ -89,7 +89,7 @@ def _model(tree: Tree, part: Part) -> None:
     last = max(x.layer_index for x in model.layers)
     ends = "" if deepest.of.layer_index == last else ", where the forward ends"
     of = f"{count} of {len(model.layers)} layers"
-    branch = tree.add(_line("model", f"{part.name} ({model.architecture}): {of}, the deepest {deepest.layer}{ends}"))
+    branch = tree.add(_line("model", f"{part.key} ({model.architecture}): {of}, the deepest {deepest.layer}{ends}"))
     _list(branch, (_layer(x) for x in part.layers), count)
 
 

@@ -212,3 +212,43 @@ def test_the_command_line_ranks_layers_by_what_their_units_reach(cli, tmp_path):
     assert rows[2]["unit"] is None
     assert rows[2]["unit_score"] is None
     assert cli("inspect", "net.py:net", "texts.txt", "-m", "density", "--layers", "*").exit_code == 0
+
+
+def test_a_control_task_is_not_learned_and_says_what_a_score_is_worth(db):
+    calls = ["lda(control := true)", "linear(control := true)"]
+    found = db.inspect("net", "texts", ["kind", "position"], calls, layers="*")
+    columns = "measure, hypothesis, layer, group_score, control_score, shuffled_score, selectivity, baseline_score"
+    rows = set(found.scores.filter("group_score IS NOT NULL").project(columns).fetchall())
+    assert len(rows) == 4 * 2
+    for measure, hypothesis, _, score, control, shuffled, selectivity, baseline in rows:
+        assert selectivity == score - control
+        assert baseline is None
+        assert shuffled < 0.45
+        if hypothesis in ("kind=vowel", "kind=digit") and measure.startswith("lda"):
+            assert selectivity > 0.3
+    plain = db.inspect("net", "texts", ["kind"], ["lda"], layers="*")
+    order = "hypothesis, layer, unit"
+    own = found.scores.filter("measure LIKE 'lda%' AND hypothesis LIKE 'kind%'").order(order).project("unit_score")
+    for a, b in zip(own.fetchall(), plain.scores.order(order).project("unit_score").fetchall(), strict=True):
+        assert a == pytest.approx(b)
+    assert plain.scores.filter("control_score IS NOT NULL OR selectivity IS NOT NULL").fetchall() == []
+
+
+def test_random_weights_are_a_baseline(db):
+    calls = ["lda(baseline := 'random')", "pearson"]
+    found = db.inspect("net", "texts", ["kind=vowel"], calls, layers="1")
+    ((score, baseline),) = set(
+        found.scores.filter("measure LIKE 'lda%'").project("group_score, baseline_score").fetchall()
+    )
+    assert score == pytest.approx(1, abs=0.02)
+    assert 0 < baseline < 1
+    assert {m for (m,) in scores(found, "model")} == {"net"}
+    assert found.run["symbols_seen"] == db.sql("SELECT count(*) FROM symbols('texts', 'net')").fetchall()[0][0]
+    again = db.inspect("net", "texts", ["kind=vowel"], calls, layers="1")
+    assert scores(again, "baseline_score")[0] == scores(found, "baseline_score")[0]
+    plain = db.inspect("net", "texts", ["kind=vowel"], ["lda", "pearson"], layers="1")
+    assert sorted(scores(plain, "unit", "unit_score")) == sorted(scores(found, "unit", "unit_score"))
+    assert "net (random weights)" in db.explain(
+        "SELECT S.unit INSPECT U.unit AND H.hypothesis USING lda(baseline := 'random') OVER D.record AS S "
+        "FROM units U, hypotheses H, inputs D WHERE U.layer = '1' AND H.hypothesis = 'kind=vowel'"
+    )

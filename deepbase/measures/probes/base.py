@@ -43,6 +43,7 @@ from deepbase.measures.probes.scores import confusion, count, f1, macro_f1
 from deepbase.measures.rows import Rows
 
 GROUPS = ("layer", "model")
+BASELINES = ("none", "random")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class AbstractProbe(AbstractMeasure):
         default=False,
         metadata={"description": "fit random labels by word type and shuffled labels, too (`control_score`)"},
     )
+    baseline: str = field(
+        default="none",
+        metadata={"description": "`random`: fit the same architecture with random weights, too (`baseline_score`)"},
+    )
 
     state_type: ClassVar[type[AbstractState]] = Rows
     grouped: ClassVar[bool] = True
@@ -86,6 +91,10 @@ class AbstractProbe(AbstractMeasure):
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
             raise MeasureError(f"group of {self.name} cannot be '{self.group}'", nearest(self.group, GROUPS))
+        if self.baseline not in BASELINES:
+            raise MeasureError(
+                f"baseline of {self.name} cannot be '{self.baseline}'", nearest(self.baseline, BASELINES)
+            )
         if not 0 < self.held_out < 1:
             raise MeasureError(f"held_out of {self.name} cannot be {self.held_out:g}", "Give a share between 0 and 1.")
 
@@ -135,6 +144,11 @@ class AbstractProbe(AbstractMeasure):
     def rests(self) -> float:
         """The share of the records that is held out."""
         return self.held_out
+
+    @property
+    def needs_baseline(self) -> bool:
+        """If it was asked for."""
+        return self.baseline == "random"
 
     def _batches(self, targets: Sequence[Target]) -> Iterable[list[int]]:
         """Targets that are fitted together: all booleans, all numbers, each category."""
