@@ -16,7 +16,7 @@ import click
 
 import deepbase
 from deepbase.cli import main as cli
-from deepbase.measures.base import NOTES, option_text
+from deepbase.measures.base import NOTES, AbstractMeasure, option_text
 from deepbase.measures.registry import MEASURES
 
 FOLDER = Path(__file__).parent
@@ -49,39 +49,121 @@ def _contexts(command: click.Command, name: str, parent: click.Context | None) -
             yield from _contexts(command.commands[below], below, context)
 
 
+MEASURE_KINDS = (
+    (
+        "Measures of units",
+        "Each scores every unit alone against every hypothesis.",
+        lambda m: m.kinds and not m.grouped,
+    ),
+    (
+        "Facts of units",
+        "They need no hypothesis; `hypothesis` is NULL in their rows. All come from a few sums.",
+        lambda m: not m.kinds,
+    ),
+    (
+        "Probes",
+        "A probe is fitted on all units of a group together, for all hypotheses at once. `group_score` is what it\n"
+        "reaches on held-out records; `unit_score` is the weight of each unit, which is standardized, since the units\n"
+        "are brought to mean 0 and standard deviation 1 before. Records are split, never symbols.",
+        lambda m: m.grouped,
+    ),
+)
+CONVENTIONS = (
+    ("a constant unit", "NULL: *unit is constant*. A probe leaves it out"),
+    (
+        "a unit that is NaN or infinite at any symbol read",
+        "NULL: *unit has NaN or infinite activations*; no other is touched",
+    ),
+    ("a constant hypothesis", "NULL: *hypothesis is constant*"),
+    (
+        "a boolean with fewer than 2 positives or negatives",
+        "NULL: *hypothesis has fewer than 2 positives* (*negatives*)",
+    ),
+    (
+        "a hypothesis that is NULL, NaN or infinite at a symbol",
+        "the symbol is left out of that hypothesis, and of no other",
+    ),
+    ("a hypothesis that is NULL everywhere", "NULL: *fewer than 2 symbols have a value of the hypothesis*"),
+    ("a kind that the measure does not take", "NULL: *measure needs another kind of hypothesis*"),
+    ("ties", "equal values have the mean of their ranks; a threshold never parts them"),
+    ("one record", "a unit measure has its value; a probe is NULL: *fewer than 2 records, ...*"),
+    (
+        "a class that the training part, or the held-out part, lacks",
+        "NULL: *hypothesis is constant in the ... records*",
+    ),
+    ("signs", "are kept; where units are ranked by strength, the absolute value counts"),
+)
+
+
 def _measures() -> str:
     lines = [
         "# Measures\n",
         "A measure is named with `-m` or `measures=[...]`. All of them come out of one pass over the data, for all",
-        "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5. Its",
-        "options stand in parentheses, as in `cohens_d(unbiased := true)`; without, they have their defaults.\n",
-        "| measure | what it says | formula | range | takes | source |",
-        "|---|---|---|---|---|---|",
+        "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5, unless",
+        "the row's `note` or the table says otherwise. Options stand in parentheses, as in `lda(control := true)`.\n",
     ]
-    for name, measure in MEASURES.items():
-        low, high = ("" if math.isinf(v) else f"{v:g}" for v in measure.range)
-        extent = f"{low} to {high}" if low or high else "any number"
-        kinds = " and ".join(measure.kinds) + " hypotheses"
-        cells = (f"`{name}`", measure.description, f"`{measure.formula}`", extent, kinds, measure.source)
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    lines += ["\n| measure | option | default | |", "|---|---|---|---|"]
-    for name, measure in MEASURES.items():
-        for option in fields(measure):
-            cells = (f"`{name}`", f"`{option.name}`", option_text(option.default), option.metadata["description"])
-            lines.append("| " + " | ".join(cells) + " |")
+    for title, text, belongs in MEASURE_KINDS:
+        chosen = {name: m for name, m in MEASURES.items() if belongs(m)}
+        lines += [f"## {title}\n", text + "\n", *_table_of(chosen), "", *_options_of(chosen), ""]
     lines += [
-        "\nScores keep their sign; where units are ranked by strength, their absolute value counts.\n",
-        "## When there is no score\n",
-        "A pair without a score has NULL as its `unit_score`, and the first reason that applies in `note`:\n",
+        "## Conventions\n",
+        "They are the same in every measure. A pair without a score has NULL as its `unit_score`, and the first reason",
+        "that applies in `note`; it is never ranked.\n",
+        "| case | outcome |",
+        "|---|---|",
+        *(f"| {case} | {outcome} |" for case, outcome in CONVENTIONS),
+        "\nAll notes, in order of precedence:\n",
     ]
     lines += [f"* {note}" for note in NOTES if note]
     lines.append(
         "\nA unit is constant if its standard deviation is below one rounding step of a float32 at its mean, below\n"
-        "1e-18, or below 1/256 of the distance of its mean from its typical value at the start of the run. A unit\n"
-        "that is NaN or infinite at any symbol that was read has no score; its neighbours are not touched. Where a\n"
-        "hypothesis is NULL, NaN or infinite, the symbol is left out of that hypothesis, and of no other."
+        "1e-18, or below 1/256 of the distance of its mean from its typical value at the start of the run.\n\n"
+        "The order of values that differ by less than the rounding of the forward itself is noise. Many units of a\n"
+        "saturated GELU are 0 to within 1e-7: measures of order see differences there that another batch size would\n"
+        "not show."
     )
     return "\n".join(lines) + "\n"
+
+
+def _table_of(chosen: dict[str, type[AbstractMeasure]]) -> list[str]:
+    """What measures say, how they are computed, and what they cost."""
+    rows = [
+        "| measure | what it says | formula | range | takes | exact | cost | source |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, measure in chosen.items():
+        low, high = ("" if math.isinf(v) else f"{v:g}" for v in measure.range)
+        extent = f"{low} to {high}" if low and high else f"from {low} up" if low else "any number"
+        takes = ", ".join(measure.kinds) or "nothing"
+        if isinstance(scored := getattr(measure, "scored", None), str):
+            extent = f"{scored}"
+        cells = (
+            f"`{name}`",
+            measure.description,
+            f"`{measure.formula}`",
+            extent,
+            takes,
+            measure.exactness,
+            measure.state_type.cost,
+            measure.source,
+        )
+        rows.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+    return rows
+
+
+def _options_of(chosen: dict[str, type[AbstractMeasure]]) -> list[str]:
+    """The options: those that all have, then those of each."""
+    several = [{f.name: f for f in fields(m)} for m in chosen.values()]
+    shared = [name for name in several[0] if all(name in own for own in several)] if len(several) > 1 else []
+    rows = [("each", several[0][name]) for name in shared]
+    rows += [(f"`{n}`", f) for n, m in chosen.items() for f in fields(m) if f.name not in shared]
+    if not rows:
+        return []
+    lines = ["| measure | option | default | |", "|---|---|---|---|"]
+    for name, option in rows:
+        cells = (name, f"`{option.name}`", option_text(option.default), option.metadata["description"])
+        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+    return lines
 
 
 def _tables() -> str:

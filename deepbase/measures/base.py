@@ -310,6 +310,7 @@ class AbstractMeasure(abc.ABC):
         kinds: the kinds of hypotheses that it takes; none for a fact of a unit.
         grouped: whether it scores a set of units together: a probe.
         exact: whether it equals its textbook value on the symbols read, wherever a note does not say otherwise.
+        exactness: for people, how exact it is.
     """
 
     name: ClassVar[str]
@@ -323,6 +324,7 @@ class AbstractMeasure(abc.ABC):
     kinds: ClassVar[tuple[Kind, ...]]
     grouped: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    exactness: ClassVar[str] = "exact"
 
     @property
     def call(self) -> str:
