@@ -34,29 +34,43 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Kind, LabelBehavior
+from deepbase.measures.hashing import hashed
 
+GROUP_SEED = 2
 ROWS = 512
 """Symbols that are folded at once: few enough for the caches, and for float32 sums."""
-RARE = 0.2
-"""The share of symbols at which a boolean is true up to which adding up those rows is faster than a matrix product."""
+GROUPS = 16
+"""Random groups of records, whose differences tell how far a score may be off."""
+
+
+class Bags(NamedTuple):
+    """Rows that are added up together, bag after bag.
+
+    Attributes:
+        places: int64[bag], where each bag belongs: `group * columns + column`.
+        rows: int64[row in a bag], the symbols within the portion.
+        offsets: int64[bag], where each bag begins in `rows`.
+        weights: float32[row in a bag], by what each is multiplied; None where all are taken as they are.
+    """
+
+    places: Tensor
+    rows: Tensor
+    offsets: Tensor
+    weights: Tensor | None
 
 
 class Portion(NamedTuple):
-    """Some symbols of a batch, and which booleans are rarely true there.
+    """Some symbols of a batch, by group of records.
 
     Attributes:
         rows: the symbols.
-        sparse: int64[column], the rare ones; None where there are none, and all columns are dense.
-        where: int64[true label], the symbols within the portion, column by column.
-        offsets: int64[column], where each rare column begins in it.
-        dense: int64[column], the other columns.
+        present: those at which a null class has values.
+        true: those at which a column is not 0.
     """
 
     rows: slice
-    sparse: Tensor | None = None
-    where: Tensor = torch.empty(0, dtype=torch.int64)
-    offsets: Tensor = torch.empty(0, dtype=torch.int64)
-    dense: Tensor = torch.empty(0, dtype=torch.int64)
+    present: Bags
+    true: Bags
 
 
 @dataclass(frozen=True)
@@ -103,36 +117,47 @@ class BatchLabels:
         )
 
     @cached_property
+    def group(self) -> Tensor:
+        """int64[symbol], the random group of each symbol's record, by a hash of its number."""
+        groups = hashed(self.record.cpu().numpy(), GROUP_SEED) % np.uint64(GROUPS)
+        return torch.from_numpy(groups.astype(np.int64)).to(self.record.device)
+
+    @cached_property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
-        """float64[null class], symbols that have a value; float64[column] twice, sums of the values and squares."""
+        """By group, float64[group, null class], symbols with a value; float64[group, column], values and squares."""
         classes = int(self.null_class.max()) + 1 if len(self.null_class) else 1
-        n = torch.full((classes,), float(len(self.values)), dtype=torch.float64, device=self.values.device)
-        if self.valid is not None:
-            n = self.valid.sum(0, dtype=torch.float64)
+        valid = self.values.new_ones(len(self.values), classes) if self.valid is None else self.valid
         y = self.values.double()
-        return n, y.sum(0), y.square().sum(0)
+        several = (valid.double(), y, y.square())
+        n, sums, squares = (v.new_zeros(GROUPS, v.shape[1]).index_add_(0, self.group, v) for v in several)
+        return n, sums, squares
 
     @cached_property
     def portions(self) -> tuple[Portion, ...]:
-        """The symbols in portions of at most `ROWS`, each with what is rarely true in it."""
+        """The symbols in portions of at most `ROWS`."""
         return tuple(self._portion(slice(i, i + ROWS)) for i in range(0, len(self.values), ROWS))
 
     def _portion(self, rows: slice) -> Portion:
-        values = self.values[rows]
-        boolean = torch.tensor([k == "boolean" for k in self.kinds], dtype=torch.bool, device=values.device)
-        rare = boolean & (values.count_nonzero(0) <= RARE * len(values))
-        if values.device.type != "cpu" or not rare.any():
-            return Portion(rows)
-        columns = rare.nonzero()[:, 0]
-        column, where = values[:, columns].T.nonzero(as_tuple=True)
-        offsets = torch.searchsorted(column, torch.arange(len(columns)))
-        return Portion(rows, columns, where, offsets, (~rare).nonzero()[:, 0])
+        values, group = self.values[rows], self.group[rows]
+        valid = values.new_ones(len(values), 1) if self.valid is None else self.valid[rows]
+        weighted = "number" in self.kinds
+        return Portion(rows, _bags(valid, group, weighted=False), _bags(values, group, weighted=weighted))
 
     def rows(self, rows: slice | Tensor) -> Self:
         """Some of the symbols."""
         valid = None if self.valid is None else self.valid[rows]
         word = None if self.word is None else self.word[rows]
         return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word)
+
+
+def _bags(values: Tensor, group: Tensor, *, weighted: bool) -> Bags:
+    """The rows at which each column is not 0, by group."""
+    row, column = values.nonzero(as_tuple=True)
+    place = group[row] * values.shape[1] + column
+    order = place.argsort(stable=True)
+    row, column = row[order], column[order]
+    places, counts = torch.unique_consecutive(place[order], return_counts=True)
+    return Bags(places, row, counts.cumsum(0) - counts, values[row, column] if weighted else None)
 
 
 class AbstractState(abc.ABC):

@@ -1,41 +1,47 @@
 """Pair moments: all that Pearson's r and differences of means need, for all units and hypotheses of a layer at once.
 
 For units x and hypotheses y over the symbols where y has a value: the count, the sums of x, x squared, y, y squared
-and x times y. The cross sums are one matrix product a batch, and for booleans that are rarely true, the sums of the few
-rows at which they are; nothing is done pair by pair.
+and x times y. Labels are sparse, so the cross sums add up, for each hypothesis, the few rows at which it is not 0;
+nothing is done pair by pair.
 
-Two things make it exact and small:
+Three things make it exact, small and honest:
 
 *Pilot shifts.* Plain float32 sums lose digits where a unit's mean is far from zero against its spread (a saturated LSTM
-cell: r off by 4e-3). All sums are taken about a pilot value, the unit's median over some symbols of the first batch,
-inside a batch in float32 and across batches in float64. The median, since a few outliers (the activations of a first
-token, 1,000 times those of others) must not spoil the hypotheses that are NULL on them. Moving a state to another pilot
-is algebra, so states with different pilots merge (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
-variance", about shifted data).
+cell: r off by 4e-3). All sums are taken about a pilot value, the unit's median over some symbols of the first batch.
+The median, since a few outliers (the activations of a first token, 1,000 times those of others) must not spoil the
+hypotheses that are NULL on them. Moving a state to another pilot is algebra, so states with different pilots merge
+(Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance", about shifted data).
 
 *Null classes.* Every hypothesis may be NULL on symbols of its own, and then the sums of x run over other symbols for
 each. But annotations of one kind are NULL together. Hypotheses whose NULLs have fallen on the same symbols so far share
 one row of unit sums (a null class); where they first differ, the class is split. Most runs have one class.
 
-Conventions: a unit with a NaN or an infinite value keeps NaN sums, and its scores are NULL, while its neighbours are
+*Groups of records.* Symbols of one record are not independent, so that they do not tell how far a score may be off. All
+sums are kept apart for `GROUPS` random groups of whole records; their sum is the total, and how they differ is what
+tests and intervals rest on (random groups: Wolter 2007, Introduction to Variance Estimation, chapter 2).
+
+Conventions: a unit with a NaN or an infinite value is marked, and its scores are NULL, while its neighbours are
 untouched. A unit is constant if its standard deviation is below one rounding step of a float32 at its mean
 (`2**-23 * abs(mean)`), below 1e-18, where the square of a float32 is no longer a number, or below 1 in 256 of the
 distance of its mean from the pilot, where the rounding of the squares is larger.
 
-Memory: `8 * units * (hypotheses + 2 * null classes)` bytes.
+Precision: inside a batch and for each group the cross sums are float32, all others are float64.
+
+Memory: `units * GROUPS * (4 * hypotheses + 16 * null classes)` bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from deepbase.measures.base import AbstractState, BatchLabels, Portion
+from deepbase.measures.base import GROUPS, AbstractState, BatchLabels
 
 PILOT_SYMBOLS = 64
 GOLDEN = 0.6180339887
@@ -47,29 +53,31 @@ OFFSET_STEP = 2.0**-8
 @final
 @dataclass(frozen=True)
 class PairMoments(AbstractState):
-    """Sums over symbols, about the pilot values.
+    """Sums over symbols, about the pilot values, by group of records.
 
     Attributes:
         unit_shift: float32[unit], the pilot values of the units.
         label_shift: float64[hypothesis], the pilot values of the hypotheses.
         null_class: int64[hypothesis].
-        n: float64[null class], symbols.
-        x, xx: float64[null class, unit], sums of the units and their squares.
-        y, yy: float64[hypothesis], sums of the hypotheses and their squares.
-        xy: float64[hypothesis, unit], sums of the products.
+        finite: bool[unit], whether the unit was finite everywhere.
+        n_of: float64[group, null class], symbols.
+        x_of, xx_of: float64[group, null class, unit], sums of the units and their squares.
+        y_of, yy_of: float64[group, hypothesis], sums of the hypotheses and their squares.
+        xy_of: float32[group, hypothesis, unit], sums of the products.
     """
 
-    cost: ClassVar[str] = "one matrix product a batch"
+    cost: ClassVar[str] = "sums of the rows at which labels are not 0"
 
     unit_shift: Tensor
     label_shift: Tensor
     null_class: Tensor
-    n: Tensor
-    x: Tensor
-    xx: Tensor
-    y: Tensor
-    yy: Tensor
-    xy: Tensor
+    finite: Tensor
+    n_of: Tensor
+    x_of: Tensor
+    xx_of: Tensor
+    y_of: Tensor
+    yy_of: Tensor
+    xy_of: Tensor
 
     @classmethod
     def first(cls, units: Tensor, labels: BatchLabels, memory: int = 0) -> Self:
@@ -82,18 +90,19 @@ class PairMoments(AbstractState):
         classes = int(null_class.max()) + 1 if hypotheses else 1
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
+            return torch.zeros(GROUPS, *shape, dtype=torch.float64, device=device)
 
         return cls(
             unit_shift=unit_shift,
             label_shift=label_shift,
             null_class=null_class,
-            n=zeros(classes),
-            x=zeros(classes, units),
-            xx=zeros(classes, units),
-            y=zeros(hypotheses),
-            yy=zeros(hypotheses),
-            xy=zeros(hypotheses, units),
+            finite=torch.ones(units, dtype=torch.bool, device=device),
+            n_of=zeros(classes),
+            x_of=zeros(classes, units),
+            xx_of=zeros(classes, units),
+            y_of=zeros(hypotheses),
+            yy_of=zeros(hypotheses),
+            xy_of=torch.zeros(GROUPS, hypotheses, units, device=device),
         )
 
     def empty_like(self, labels: BatchLabels) -> Self:
@@ -105,46 +114,47 @@ class PairMoments(AbstractState):
         if not (torch.equal(self.null_class, labels.null_class) and torch.equal(self.label_shift, labels.shift)):
             return self.merge(self.empty_like(labels).update(units, labels))
         n, y, yy = labels.sums
-        self.n.add_(n)
-        self.y.add_(y)
-        self.yy.add_(yy)
+        self.n_of.add_(n)
+        self.y_of.add_(y)
+        self.yy_of.add_(yy)
         for portion in labels.portions:
-            self._add(units[portion.rows] - self.unit_shift, labels, portion)
-        return self
-
-    def _add(self, x: Tensor, labels: BatchLabels, portion: Portion) -> None:
-        """Add the units of some rows of a batch, already about the pilots."""
-        if labels.valid is None:
-            self.x.add_(x.sum(0))
-            self.xx.add_((x * x).sum(0))
-        else:
-            valid = labels.valid[portion.rows]
-            self.x.add_(valid.T @ x)
-            self.xx.add_(valid.T @ (x * x))
-        if portion.sparse is None:
-            self.xy.add_(labels.values[portion.rows].T @ x)
-            return
-        self.xy[portion.sparse] += embedding_bag(portion.where, x, portion.offsets, mode="sum")
-        if len(portion.dense):
-            self.xy[portion.dense] += labels.values[portion.rows][:, portion.dense].T @ x
+            x = units[portion.rows] - self.unit_shift
+            squares = x * x
+            self.finite.logical_and_(squares.sum(0).isfinite())
+            for of, values, bags in (
+                (self.x_of, x, portion.present),
+                (self.xx_of, squares, portion.present),
+                (self.xy_of, x, portion.true),
+            ):
+                if len(bags.rows):
+                    sums = embedding_bag(bags.rows, values, bags.offsets, mode="sum", per_sample_weights=bags.weights)
+                    of.view(-1, of.shape[2]).index_add_(0, bags.places, sums.to(of.dtype))
+        return replace(self)
 
     def merge(self, other: Self) -> Self:
         """The sums of both, about the pilots of the one with more symbols, on the refinement of their null classes."""
         if other.n.max() > self.n.max():
             return other.merge(self)
-        other = other._about(self.unit_shift, self.label_shift)
+        label_shift = torch.where(
+            other.symbols() > self.symbols(), other.label_shift[:, None], self.label_shift[:, None]
+        )
+        return self._about(self.unit_shift, label_shift[:, 0])._plus(other._about(self.unit_shift, label_shift[:, 0]))
+
+    def _plus(self, other: Self) -> Self:
+        """The sums of both, whose pilots are the same."""
         pairs = torch.stack([self.null_class, other.null_class], dim=1)
         classes, null_class = torch.unique(pairs, dim=0, return_inverse=True)
         mine, theirs = classes[:, 0], classes[:, 1]
         return replace(
             self,
             null_class=null_class,
-            n=self.n[mine] + other.n[theirs],
-            x=self.x[mine] + other.x[theirs],
-            xx=self.xx[mine] + other.xx[theirs],
-            y=self.y + other.y,
-            yy=self.yy + other.yy,
-            xy=self.xy + other.xy,
+            finite=self.finite & other.finite,
+            n_of=self.n_of[:, mine] + other.n_of[:, theirs],
+            x_of=self.x_of[:, mine] + other.x_of[:, theirs],
+            xx_of=self.xx_of[:, mine] + other.xx_of[:, theirs],
+            y_of=self.y_of + other.y_of,
+            yy_of=self.yy_of + other.yy_of,
+            xy_of=self.xy_of + other.xy_of,
         )
 
     def _about(self, unit_shift: Tensor, label_shift: Tensor) -> Self:
@@ -153,22 +163,23 @@ class PairMoments(AbstractState):
             return self
         a = self.unit_shift.double() - unit_shift.double()
         b = self.label_shift - label_shift
-        n, x = self.n[:, None], self.x
-        n_y, x_y = self.n[self.null_class], self.x[self.null_class]
+        n, x = self.n_of[..., None], self.x_of
+        n_y, x_y = self.n_of[:, self.null_class], self.x_of[:, self.null_class]
+        xy = self.xy_of + self.y_of[..., None] * a + b[:, None] * x_y + (n_y * b)[..., None] * a
         return replace(
             self,
             unit_shift=unit_shift,
             label_shift=label_shift,
-            x=x + n * a,
-            xx=self.xx + 2 * a * x + n * a * a,
-            y=self.y + n_y * b,
-            yy=self.yy + 2 * b * self.y + n_y * b * b,
-            xy=self.xy + self.y[:, None] * a + b[:, None] * x_y + (n_y * b)[:, None] * a,
+            x_of=x + n * a,
+            xx_of=self.xx_of + 2 * a * x + n * a * a,
+            y_of=self.y_of + n_y * b,
+            yy_of=self.yy_of + 2 * b * self.y_of + n_y * b * b,
+            xy_of=xy.float(),
         )
 
     def arrays(self) -> dict[str, Tensor]:
         """The fields by name."""
-        return {name: value.cpu().clone() for name, value in vars(self).items()}
+        return {f.name: getattr(self, f.name).cpu().clone() for f in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
@@ -177,8 +188,41 @@ class PairMoments(AbstractState):
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:
-        """Bytes: the sums in float64, the pilot values of the units in float32."""
-        return 8 * (1 + 2 * units + 4 * columns + units * columns) + 4 * units
+        """Bytes: the sums of all groups, and the pilot values."""
+        return GROUPS * (8 * (1 + 2 * units + 2 * columns) + 4 * units * columns) + 5 * units + 16 * columns
+
+    @cached_property
+    def n(self) -> Tensor:
+        """float64[null class], all symbols."""
+        return self.n_of.sum(0)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """float64[null class, unit], the sums of the units."""
+        return self.x_of.sum(0)
+
+    @cached_property
+    def xx(self) -> Tensor:
+        """float64[null class, unit], the sums of their squares."""
+        return self.xx_of.sum(0)
+
+    @cached_property
+    def y(self) -> Tensor:
+        """float64[hypothesis], the sums of the hypotheses."""
+        return self.y_of.sum(0)
+
+    @cached_property
+    def yy(self) -> Tensor:
+        """float64[hypothesis], the sums of their squares."""
+        return self.yy_of.sum(0)
+
+    @cached_property
+    def xy(self) -> Tensor:
+        """float64[hypothesis, unit], the sums of the products."""
+        total = self.xy_of[0].double()
+        for of_group in self.xy_of[1:]:
+            total += of_group
+        return total
 
     def symbols(self) -> Tensor:
         """float64[hypothesis, 1]: the symbols that each hypothesis was compared on."""

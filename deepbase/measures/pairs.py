@@ -235,7 +235,7 @@ def _values(
         (WRONG_KIND, foreign[:, None]),
         (CONSTANT_HYPOTHESIS, still[:, None]),
         (CONSTANT_UNIT, state.constant_units()[of]),
-        (NOT_FINITE, ~state.xx.isfinite()[of]),
+        (NOT_FINITE, ~(state.finite & state.xx.isfinite()[of])),
         (TOO_FEW, state.n[of][:, None] < 2),
     ):
         note = torch.where(where, torch.tensor(code, dtype=torch.uint8, device=note.device), note)

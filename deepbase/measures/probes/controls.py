@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Ints, Kind
+from deepbase.measures.hashing import hashed
 from deepbase.measures.probes.design import Chunk, Design
-from deepbase.measures.probes.hashing import hashed
 
 TASK, SHUFFLE = 1_000_001, 1_000_002
 """Seeds of the two."""

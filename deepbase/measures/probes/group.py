@@ -30,10 +30,10 @@ from torch import Tensor
 
 from deepbase.blocks import Ints, Kind
 from deepbase.measures.base import CONSTANT_UNIT, NOT_FINITE, BatchLabels
+from deepbase.measures.hashing import hashed
 from deepbase.measures.moments import constant_units, pilot
 from deepbase.measures.probes.controls import control_task, labels_of, shuffled, with_labels
 from deepbase.measures.probes.design import Chunk, Design
-from deepbase.measures.probes.hashing import hashed
 from deepbase.measures.probes.rows import columns as some
 from deepbase.measures.rows import Piece, Rows, beside
 
