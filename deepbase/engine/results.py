@@ -16,6 +16,7 @@ from deepbase.measures.base import AbstractMeasure, Target, Values
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.rows import Rows
+from deepbase.measures.significance import q_values
 from deepbase.query.slices import OF_RECORDS, column_of, slice_text
 
 SPOOL_ROWS = 65_536
@@ -26,16 +27,38 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
 
     Memory: about 60 bytes per pair of one layer and measure.
     """
+    tested: dict[str, list[tuple[_Of, Values]]] = {}
     for part in job.parts:
         twin = replace(part, baseline=True).key
         for (values, key), found in state.slices.items():
             if key == part.key and not part.baseline:
-                yield from _of_slice(run, job, part, values, found, state.slices.get((values, twin)))
+                for of, scores in _of_slice(run, job, part, values, found, state.slices.get((values, twin))):
+                    if scores.p_value is None:
+                        yield _table(of, scores)
+                    else:  # its q-value needs all others
+                        tested.setdefault(of.measure, []).append((of, scores))
+    yield from _tested(tested)
+
+
+def _tested(tested: Mapping[str, Sequence[tuple[_Of, Values]]]) -> Iterator[pa.Table]:
+    """The tables of scores with p-values, by measure; measures that share their tests share the q-values."""
+    known: tuple[list[Floats], list[Floats]] = ([], [])
+    for several in tested.values():
+        p_values = [scores.p_value for _, scores in several if scores.p_value is not None]
+        same = len(known[0]) == len(p_values) and all(map(_equal, known[0], p_values))
+        if not same:
+            known = (p_values, q_values(p_values))
+        for (of, scores), q_value in zip(several, known[1], strict=True):
+            yield _table(of, replace(scores, q_value=q_value))
+
+
+def _equal(a: Floats, b: Floats) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
 
 
 def _of_slice(
     run: int, job: Job, part: Part, values: Slice, found: SliceState, twin: SliceState | None
-) -> Iterator[pa.Table]:
+) -> Iterator[tuple[_Of, Values]]:
     """The scores of one model and slice; `twin` is the state of the same model with random weights."""
     for layers, measures in _groups(job, part):
         scored = _Scored(found, layers)
@@ -49,8 +72,8 @@ def _of_slice(
             first = 0
             for layer in layers:
                 slices = _slices(job, part, layer, values, names)
-                of = _Of(run, part.name, layer, measure.call, names, slices)
-                yield _table(of, targets, found, scores.units(slice(first, first + layer.width)))
+                of = _Of(run, part.name, layer, measure.call, names, slices, targets, found)
+                yield of, scores.units(slice(first, first + layer.width))
                 first += layer.width
 
 
@@ -103,7 +126,7 @@ def computed(tables: Iterator[pa.Table], quick: bool) -> Iterator[Iterable[pa.Ta
 
 @dataclass(frozen=True)
 class _Of:
-    """What the rows of one layer and measure are of; `hypotheses` and `slices` have one text a target."""
+    """What the rows of one layer and measure are of; the last four have one item, or one text, a target."""
 
     run: int
     model: str
@@ -111,11 +134,13 @@ class _Of:
     measure: str
     hypotheses: Sequence[str | None]
     slices: pa.Array
+    targets: Sequence[Target]
+    found: SliceState
 
 
-def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values) -> pa.Table:
+def _table(of: _Of, scores: Values) -> pa.Table:
     """The rows of one layer and measure."""
-    width, count = of.layer.width, len(targets)
+    width, count = of.layer.width, len(of.targets)
     rows = count * width
     target = np.repeat(np.arange(count, dtype=np.int32), width)
     nothing = pa.nulls(rows, pa.float64())
@@ -129,7 +154,7 @@ def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values
     }
     if scores.group_score is not None and scores.control_score is not None:
         together["selectivity"] = scores.group_score - scores.control_score
-    at = [t.columns[0] if t.columns else -1 for t in targets]  # the last is about all symbols
+    at = [t.columns[0] if t.columns else -1 for t in of.targets]  # the last is about all symbols
     columns = {
         "run": np.full(rows, of.run),
         "model": _repeated(of.model, rows),
@@ -140,9 +165,11 @@ def _table(of: _Of, targets: Sequence[Target], found: SliceState, scores: Values
         "slice": of.slices.take(pa.array(target)),
         "unit_score": _floats(scores.unit_score.ravel()),
         **{name: nothing if score is None else _floats(np.repeat(score, width)) for name, score in together.items()},
-        **dict.fromkeys(("low", "high", "p_value", "q_value"), nothing),
-        "symbols": np.repeat(found.symbols[at], width),
-        "records": np.repeat(found.records[at], width),
+        **dict.fromkeys(("low", "high"), nothing),
+        "p_value": nothing if scores.p_value is None else _floats(scores.p_value.ravel()),
+        "q_value": nothing if scores.q_value is None else _floats(scores.q_value.ravel()),
+        "symbols": np.repeat(of.found.symbols[at], width),
+        "records": np.repeat(of.found.records[at], width),
         "note": pa.DictionaryArray.from_arrays(
             pa.array(note.astype(np.int32), mask=note == 0), pa.array([n or "" for n in scores.notes])
         ),

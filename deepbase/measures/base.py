@@ -286,6 +286,8 @@ class Values:
         unit_score: float64[target, unit]; NaN where there is no score.
         note: int[target, unit]; an index into `notes`. A score may have one, too: how exact it is.
         notes: what the notes say; the first one is None.
+        p_value: float64[target, unit], of no affinity; NaN where there is none, None for a measure without a test.
+        q_value: float64[target, unit], the same corrected for the whole run.
         group_score: float64[target], what the units of a probe reach together; None for a unit measure.
         control_score: float64[target], what they reach on a control task; None where none was asked for.
         shuffled_score: float64[target], what they reach on shuffled labels; None where they were not asked for.
@@ -295,6 +297,8 @@ class Values:
     unit_score: Floats
     note: npt.NDArray[np.integer[Any]]
     notes: Sequence[str | None] = NOTES
+    p_value: Floats | None = None
+    q_value: Floats | None = None
     group_score: Floats | None = None
     control_score: Floats | None = None
     shuffled_score: Floats | None = None
@@ -302,7 +306,8 @@ class Values:
 
     def units(self, units: slice) -> Self:
         """The scores of some of the units."""
-        return replace(self, unit_score=self.unit_score[:, units], note=self.note[:, units])
+        several = ("unit_score", "note", "p_value", "q_value")
+        return replace(self, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
 
 
 Option = bool | int | float | str

@@ -41,7 +41,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from deepbase.blocks import Floats
 from deepbase.measures.base import GROUPS, AbstractState, BatchLabels
+from deepbase.measures.significance import clustered_p_values
 
 PILOT_SYMBOLS = 64
 GOLDEN = 0.6180339887
@@ -223,6 +225,11 @@ class PairMoments(AbstractState):
         for of_group in self.xy_of[1:]:
             total += of_group
         return total
+
+    @cached_property
+    def p_values(self) -> Floats:
+        """float64[hypothesis, unit], of no association, clustered by record; NaN where the records do not tell."""
+        return clustered_p_values(self)
 
     def symbols(self) -> Tensor:
         """float64[hypothesis, 1]: the symbols that each hypothesis was compared on."""

@@ -240,4 +240,6 @@ def _values(
     ):
         note = torch.where(where, torch.tensor(code, dtype=torch.uint8, device=note.device), note)
     score = torch.where(note == 0, score, torch.nan)
-    return Values(score.cpu().numpy(), note.cpu().numpy().astype(np.uint8))
+    said = note.cpu().numpy().astype(np.uint8)
+    p_value = np.where(said == 0, state.p_values[firsts], np.nan) if constant is None else None
+    return Values(score.cpu().numpy(), said, p_value=p_value)

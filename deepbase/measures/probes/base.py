@@ -25,7 +25,6 @@ from deepbase.measures.base import (
     CONSTANT_TRAINING,
     FEW_NEGATIVES,
     FEW_POSITIVES,
-    NOTES,
     TOGETHER,
     TOO_FEW,
     TOO_FEW_RECORDS,
@@ -132,8 +131,8 @@ class AbstractProbe(AbstractMeasure):
                 found = self._fitted(fold, [targets[i] for i in within])
                 weights[within], scores[:, within], note[within] = found
         if not self.control:
-            return Values(weights, note, NOTES, scores[0])
-        return Values(weights, note, NOTES, *scores)
+            return Values(weights, note, group_score=scores[0])
+        return Values(weights, note, group_score=scores[0], control_score=scores[1], shuffled_score=scores[2])
 
     @property
     def needs_words(self) -> bool:

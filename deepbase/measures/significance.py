@@ -1,0 +1,90 @@
+"""Of no affinity: p-values that know that the symbols of a record are not independent, and q-values.
+
+*The test.* Under the null hypothesis a unit x and a hypothesis y do not vary together, and the sum over all symbols of
+`(x - mean(x)) (y - mean(y))` is 0 up to chance. It is a sum over random groups of whole records, which are independent
+whatever happens inside a record. So its share of each group is one observation, and Student's t of these observations
+is the statistic (random groups: Wolter 2007, Introduction to Variance Estimation, section 2.2; as a test with few
+clusters: Ibragimov and Mueller 2010, "t-statistic based correlation and heterogeneity robust inference").
+
+*Thin data.* Groups that say more than others make the test cautious, not bold: its size stays below its level up to
+0.08 whatever their variances are (Bakirov and Szekely 2006, cited there). Where next to all that is known of a
+hypothesis is from one group there is no p-value: where `(sum v)^2 / sum v^2`, the effective number of groups, is below
+2, with v the sum of squares of y about its mean in each group (Carter, Schnepel, Steigerwald 2017, "Asymptotic behavior
+of a t-test robust to cluster heterogeneity").
+
+*q-values.* Of all p-values of a run for one measure, over all its models, layers, units, hypotheses and slices: the
+least false discovery rate at which a pair is among the discoveries (Benjamini and Hochberg 1995).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.special
+import scipy.stats
+import torch
+from torch import Tensor
+
+from deepbase.blocks import Floats
+
+if TYPE_CHECKING:
+    from deepbase.measures.moments import PairMoments
+
+LEAST_GROUPS = 2.0
+
+
+def clustered_p_values(state: PairMoments) -> Floats:
+    """Two-sided p-values of no association.
+
+    Args:
+        state: the sums by group of records.
+
+    Returns:
+        float64[hypothesis, unit]; NaN where the records do not tell.
+    """
+    of = state.null_class
+    mean_x, _ = state.unit_moments()
+    mean_y, _ = state.label_moments()
+    n = state.n_of[:, of]
+    total, squares = torch.zeros_like(state.xy), torch.zeros_like(state.xy)
+    x, y = mean_x.float(), mean_y[:, None].float()
+    for group, xy in enumerate(state.xy_of):
+        within = state.x_of[group].float()[of] - n[group, :, None].float() * x[of]
+        share = xy - x[of] * state.y_of[group, :, None].float() - y * within
+        total += share
+        squares += share.square()
+    groups = (n > 0).sum(0)[:, None]
+    variance = (squares - total.square() / groups) * groups / (groups - 1).clamp_min(1)
+    freedom = groups - 1
+    statistic = (total / variance.clamp_min(0).sqrt()).abs()
+    known = (effective_groups(state)[:, None] >= LEAST_GROUPS) & (groups > 1) & (variance > 0)
+    p = two_sided(statistic, freedom.clamp_min(1))
+    return np.where(known.cpu().numpy(), p, np.nan)
+
+
+def effective_groups(state: PairMoments) -> Tensor:
+    """float64[hypothesis]: how many groups of records tell of each hypothesis."""
+    mean, _ = state.label_moments()
+    n = state.n_of[:, state.null_class]
+    v = (state.yy_of - 2 * mean * state.y_of + n * mean.square()).clamp_min(0)
+    return v.sum(0).square() / v.square().sum(0)
+
+
+def q_values(p_values: Sequence[Floats]) -> list[Floats]:
+    """The q-values of a family of tests, in the shapes of their p-values; NaN where there is no p-value."""
+    flat = np.concatenate([p.ravel() for p in p_values]) if p_values else np.empty(0)
+    known = ~np.isnan(flat)
+    found = np.full(flat.shape, np.nan)
+    if known.any():
+        found[known] = scipy.stats.false_discovery_control(flat[known], method="bh")
+    ends = np.cumsum([p.size for p in p_values])
+    return [part.reshape(p.shape) for part, p in zip(np.split(found, ends[:-1]), p_values, strict=True)]
+
+
+def two_sided(statistic: Tensor, freedom: Tensor) -> Floats:
+    """The chance of Student's t to be this far from 0, on either side."""
+    t, df = statistic.cpu().numpy(), freedom.cpu().numpy()
+    found: Floats = scipy.special.betainc(df / 2, 0.5, df / (df + t * t))
+    return found
