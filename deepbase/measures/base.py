@@ -149,6 +149,45 @@ class BatchLabels:
         word = None if self.word is None else self.word[rows]
         return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word)
 
+    @cached_property
+    def kept(self) -> KeptLabels:
+        """The same labels in the least room: made once a batch, and shared by all layers that keep rows."""
+        boolean = torch.tensor([k == "boolean" for k in self.kinds], dtype=torch.bool, device=self.values.device)
+        valid = self.values.new_ones(len(self.values), 1) if self.valid is None else self.valid
+        shift = self.shift[~boolean]
+        known = (valid[:, self.null_class[~boolean]] > 0).any(0)
+        return KeptLabels(
+            truth=self.values[:, boolean].byte(),
+            numbers=self.values[:, ~boolean].double() + shift,
+            valid=valid.byte(),
+            null_class=self.null_class,
+            shifts=torch.stack([torch.where(known, shift, torch.inf), torch.where(known, shift, -torch.inf)]),
+            boolean=boolean,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class KeptLabels:
+    """Labels in the form in which a state may keep them.
+
+    Attributes:
+        truth: uint8[symbol, boolean column].
+        numbers: float64[symbol, number column], the values themselves, up to the rounding of `BatchLabels.values`;
+            the shift where there is no value.
+        valid: uint8[symbol, null class].
+        null_class: int64[column].
+        shifts: float64[2, number column], the least and the greatest shift that the numbers were rounded about;
+            infinite where none has a value.
+        boolean: bool[column], which columns are booleans; the others are numbers.
+    """
+
+    truth: Tensor
+    numbers: Tensor
+    valid: Tensor
+    null_class: Tensor
+    shifts: Tensor
+    boolean: Tensor
+
 
 def _bags(values: Tensor, group: Tensor, *, weighted: bool) -> Bags:
     """The rows at which each column is not 0, by group."""

@@ -13,21 +13,16 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import (
-    CONSTANT_HYPOTHESIS,
-    CONSTANT_UNIT,
-    FEW_NEGATIVES,
-    FEW_POSITIVES,
     MEANS_ARE_ZERO,
     NO_VARIATION,
     NOT_FINITE,
-    TOO_FEW,
     UNCORRECTABLE,
-    WRONG_KIND,
     AbstractMeasure,
     AbstractState,
     Target,
     Values,
 )
+from deepbase.measures.conventions import Evidence, values
 from deepbase.measures.moments import PairMoments
 
 
@@ -224,22 +219,14 @@ def _values(
     if constant is None:
         score = score[firsts]
     of = state.null_class[firsts]
-    positives = state.label_sums()[firsts]
-    boolean = torch.tensor([t.kind == "boolean" for t in targets], device=score.device)
-    foreign = torch.tensor([t.kind not in takes for t in targets], device=score.device)
-    still = state.constant_labels()[firsts] if constant is None else torch.tensor(constant, device=score.device)
-    note = torch.where(score.isfinite(), 0, undefined).to(torch.uint8)
-    for code, where in (  # the later one wins
-        (FEW_NEGATIVES, (boolean & (state.n[of] - positives < 2))[:, None]),
-        (FEW_POSITIVES, (boolean & (positives < 2))[:, None]),
-        (WRONG_KIND, foreign[:, None]),
-        (CONSTANT_HYPOTHESIS, still[:, None]),
-        (CONSTANT_UNIT, state.constant_units()[of]),
-        (NOT_FINITE, ~(state.finite & state.xx.isfinite()[of])),
-        (TOO_FEW, state.n[of][:, None] < 2),
-    ):
-        note = torch.where(where, torch.tensor(code, dtype=torch.uint8, device=note.device), note)
-    score = torch.where(note == 0, score, torch.nan)
-    said = note.cpu().numpy().astype(np.uint8)
-    p_value = np.where(said == 0, state.p_values[firsts], np.nan) if constant is None else None
-    return Values(score.cpu().numpy(), said, p_value=p_value)
+    evidence = Evidence(
+        n=state.n[of],
+        positives=state.label_sums()[firsts],
+        constant_target=state.constant_labels()[firsts] if constant is None else torch.tensor(constant).to(of.device),
+        constant_unit=state.constant_units()[of],
+        finite=state.finite & state.xx.isfinite()[of],
+    )
+    found = values(score, targets, takes, evidence, undefined)
+    if constant is not None:
+        return found
+    return replace(found, p_value=np.where(found.note == 0, state.p_values[firsts], np.nan))

@@ -15,6 +15,9 @@ from typing import Any
 from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.facts import Density, Kurtosis, Maximum, Mean, Minimum, StandardDeviation
+from deepbase.measures.order.correlations import Kendall, Spearman
+from deepbase.measures.order.detectors import F1, Accuracy, Auroc, AveragePrecision, Jaccard
+from deepbase.measures.order.information import MutualInformation
 from deepbase.measures.pairs import ClassSelectivity, CohensD, CorrelationRatio, MeanDifference, Pearson
 from deepbase.measures.probes.chance import Majority, Random
 from deepbase.measures.probes.probes import Lda, Linear, MassMean, Mlp, Sparse
@@ -27,6 +30,14 @@ MEASURES: dict[str, type[AbstractMeasure]] = {
         CohensD,
         ClassSelectivity,
         CorrelationRatio,
+        Spearman,
+        Kendall,
+        Auroc,
+        AveragePrecision,
+        MutualInformation,
+        Jaccard,
+        F1,
+        Accuracy,
         Density,
         Mean,
         StandardDeviation,

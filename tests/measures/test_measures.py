@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 from harness import (
     CPU,
+    LITTLE,
     PLENTY,
     REFERENCES,
     TOLERANCE,
@@ -33,18 +34,24 @@ from deepbase.measures.base import NOTES, BatchLabels
 from deepbase.measures.registry import MEASURES, call_text, measures, parse_call
 
 UNIT_MEASURES = {name: m for name, m in MEASURES.items() if not m.grouped}
-ALL = [pytest.param(m(), id=name) for name, m in UNIT_MEASURES.items()]
 STATES = list(dict.fromkeys(m.state_type for m in UNIT_MEASURES.values()))
+MEMORY = {kind: [PLENTY] if kind.memory(9, 9, 9999, PLENTY) < 9999 else [PLENTY, LITTLE] for kind in STATES}
+"""A state that grows with what it sees is tried with too little memory, too."""
+ALL = [
+    pytest.param(m(), memory, id=f"{name}-{'plenty' if memory == PLENTY else 'little'}")
+    for name, m in UNIT_MEASURES.items()
+    for memory in MEMORY[m.state_type]
+]
 DATA = hard_data()
-every_measure = pytest.mark.parametrize("measure", ALL)
-every_state = pytest.mark.parametrize("kind", STATES)
+every_measure = pytest.mark.parametrize(("measure", "memory"), ALL)
+every_state = pytest.mark.parametrize(("kind", "memory"), [(kind, m) for kind in STATES for m in MEMORY[kind]])
 
 
-def in_blocks(kind, data, cuts, rng=None):
+def in_blocks(kind, data, cuts, rng=None, memory=PLENTY):
     """The states of the blocks between some symbols, with pilots and null classes of their own."""
     bounds = sorted({0, data.symbols, *cuts})
     return [
-        block_state(kind, data.rows(a, b), [(b - a) // 3], shift=label_shift(data, rng), rng=rng)
+        block_state(kind, data.rows(a, b), [(b - a) // 3], shift=label_shift(data, rng), rng=rng, memory=memory)
         for a, b in itertools.pairwise(bounds)
     ]
 
@@ -60,36 +67,48 @@ def test_every_measure_has_a_reference():
 
 @every_measure
 @pytest.mark.parametrize("seed", range(3))
-def test_one_pass_gives_the_textbook_value(measure, seed):
+def test_one_pass_gives_the_textbook_value(measure, memory, seed):
     data = hard_data(seed=seed)
-    check(measure, block_state(measure.state_type, data, shift=label_shift(data)), data)
+    check(
+        measure,
+        block_state(measure.state_type, data, shift=label_shift(data), memory=memory),
+        data,
+        approximate=memory != PLENTY,
+    )
 
 
 @every_measure
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_many_batches_give_the_textbook_value(measure, size):
-    state = block_state(measure.state_type, DATA, range(0, DATA.symbols, size), shift=label_shift(DATA))
-    check(measure, state, DATA)
+def test_many_batches_give_the_textbook_value(measure, memory, size):
+    state = block_state(measure.state_type, DATA, range(0, DATA.symbols, size), shift=label_shift(DATA), memory=memory)
+    check(measure, state, DATA, approximate=memory != PLENTY)
 
 
 @every_measure
-def test_a_long_batch_gives_the_textbook_value(measure):
+def test_a_long_batch_gives_the_textbook_value(measure, memory):
     data = hard_data(8192)
-    check(measure, block_state(measure.state_type, data, shift=label_shift(data)), data)
+    check(
+        measure,
+        block_state(measure.state_type, data, shift=label_shift(data), memory=memory),
+        data,
+        approximate=memory != PLENTY,
+    )
 
 
 @every_measure
-def test_blocks_that_share_the_pilots_of_the_first_give_the_textbook_value(measure):
+def test_blocks_that_share_the_pilots_of_the_first_give_the_textbook_value(measure, memory):
     shift = label_shift(DATA)
-    state = block_state(measure.state_type, DATA.rows(0, 60), [20], shift=shift)
+    state = block_state(measure.state_type, DATA.rows(0, 60), [20], shift=shift, memory=memory)
     for first in (60, 120, 180):
-        block = block_state(measure.state_type, DATA.rows(first, first + 60), [20, 40], shift=shift, like=state)
+        block = block_state(
+            measure.state_type, DATA.rows(first, first + 60), [20, 40], shift=shift, like=state, memory=memory
+        )
         state = state.merge(block)
-    check(measure, state, DATA)
+    check(measure, state, DATA, approximate=memory != PLENTY)
 
 
 @every_measure
-def test_a_pilot_that_a_later_batch_brings_is_taken_over(measure):
+def test_a_pilot_that_a_later_batch_brings_is_taken_over(measure, memory):
     """A number that is NULL in all of the first symbols has its pilot value from those where it begins."""
     labels = label_behavior(DATA)
     units = torch.from_numpy(DATA.x)
@@ -97,18 +116,18 @@ def test_a_pilot_that_a_later_batch_brings_is_taken_over(measure):
     first = BatchLabels.of(labels, 0, middle, label_shift(DATA.rows(0, middle)), CPU)
     second = BatchLabels.of(labels, middle, DATA.symbols - middle, label_shift(DATA), CPU)
     assert first.shift[DATA.targets["number at the end"].columns[0]] == 0
-    state = measure.state_type.first(units[:middle], first, PLENTY).update(units[middle:], second)
-    check(measure, state, DATA)
+    state = measure.state_type.first(units[:middle], first, memory).update(units[middle:], second)
+    check(measure, state, DATA, approximate=memory != PLENTY)
 
 
 @every_measure
-def test_a_later_batch_may_bring_other_null_classes(measure):
+def test_a_later_batch_may_bring_other_null_classes(measure, memory):
     middle, shift = DATA.symbols // 2, label_shift(DATA)
     halves = (DATA.rows(0, middle), DATA.rows(middle, DATA.symbols))
     labels = [BatchLabels.of(label_behavior(h), 0, middle, shift, CPU) for h in halves]
     assert labels[0].null_class.max() != labels[1].null_class.max()
-    state = measure.state_type.first(torch.from_numpy(halves[0].x), labels[0], PLENTY)
-    check(measure, state.update(torch.from_numpy(halves[1].x), labels[1]), DATA)
+    state = measure.state_type.first(torch.from_numpy(halves[0].x), labels[0], memory)
+    check(measure, state.update(torch.from_numpy(halves[1].x), labels[1]), DATA, approximate=memory != PLENTY)
 
 
 @every_measure
@@ -118,9 +137,14 @@ def test_a_later_batch_may_bring_other_null_classes(measure):
     order=st.lists(st.integers(0, 100), max_size=16),
     seed=st.none() | st.integers(0, 1000),
 )
-def test_any_merge_tree_gives_the_textbook_value(measure, cuts, order, seed):
+def test_any_merge_tree_gives_the_textbook_value(measure, memory, cuts, order, seed):
     rng = None if seed is None else np.random.default_rng(seed)
-    check(measure, merged(in_blocks(measure.state_type, DATA, cuts, rng), order), DATA)
+    check(
+        measure,
+        merged(in_blocks(measure.state_type, DATA, cuts, rng, memory=memory), order),
+        DATA,
+        approximate=memory != PLENTY,
+    )
 
 
 @every_measure
@@ -135,40 +159,47 @@ def test_any_merge_tree_gives_the_textbook_value(measure, cuts, order, seed):
         )
     )
 )
-def test_a_handful_of_symbols_gives_the_textbook_value(measure, data):
+def test_a_handful_of_symbols_gives_the_textbook_value(measure, memory, data):
     x, boolean, number, cut = data
     few = Data(
         {"unit": np.array(x, dtype=np.float32)},
         {"boolean": np.array(boolean), "number": np.array(number)},
         {"boolean": "boolean", "number": "number"},
     )
-    check(measure, merged(in_blocks(measure.state_type, few, [cut]), []), few)
+    check(
+        measure, merged(in_blocks(measure.state_type, few, [cut], memory=memory), []), few, approximate=memory != PLENTY
+    )
 
 
 @every_measure
 @pytest.mark.parametrize("symbols", [0, 1])
-def test_without_two_symbols_there_is_no_score(measure, symbols):
+def test_without_two_symbols_there_is_no_score(measure, memory, symbols):
     data = DATA.rows(0, symbols)
-    found = scores(measure, block_state(measure.state_type, data), data)
+    found = scores(measure, block_state(measure.state_type, data, memory=memory), data)
     assert np.isnan(found.unit_score).all()
-    check(measure, block_state(measure.state_type, data), data)
+    check(measure, block_state(measure.state_type, data, memory=memory), data, approximate=memory != PLENTY)
 
 
 @every_measure
-def test_a_run_that_begins_without_symbols_gives_the_textbook_value(measure):
-    empty = block_state(measure.state_type, DATA.rows(0, 0))
-    check(measure, empty.merge(block_state(measure.state_type, DATA, shift=label_shift(DATA))), DATA)
+def test_a_run_that_begins_without_symbols_gives_the_textbook_value(measure, memory):
+    empty = block_state(measure.state_type, DATA.rows(0, 0), memory=memory)
+    check(
+        measure,
+        empty.merge(block_state(measure.state_type, DATA, shift=label_shift(DATA), memory=memory)),
+        DATA,
+        approximate=memory != PLENTY,
+    )
 
 
 @every_measure
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-def test_a_spoiled_unit_leaves_its_neighbours_untouched(measure, poison):
+def test_a_spoiled_unit_leaves_its_neighbours_untouched(measure, memory, poison):
     clean = {k: v for k, v in DATA.units.items() if np.isfinite(v).all()}
     spoiled = {**clean, "ties": np.where(np.arange(DATA.symbols) == 100, np.float32(poison), clean["ties"])}
     found = []
     for units in (clean, spoiled):
         data = Data(units, DATA.hypotheses, DATA.kinds, DATA.values)
-        state = merged(in_blocks(measure.state_type, data, [90, 180]), [])
+        state = merged(in_blocks(measure.state_type, data, [90, 180], memory=memory), [])
         found.append(scores(measure, state, data).unit_score)
     others = [i for i, name in enumerate(clean) if name != "ties"]
     assert np.isnan(found[1][:, list(clean).index("ties")]).all()
@@ -177,7 +208,7 @@ def test_a_spoiled_unit_leaves_its_neighbours_untouched(measure, poison):
 
 @every_measure
 @pytest.mark.parametrize("share", [0.3, 0.8])
-def test_a_unit_that_is_constant_where_a_hypothesis_has_a_value_has_no_score_with_it(measure, share):
+def test_a_unit_that_is_constant_where_a_hypothesis_has_a_value_has_no_score_with_it(measure, memory, share):
     """The rounding of what the unit does elsewhere must not pass for variation."""
     rng = np.random.default_rng(3)
     fires = rng.random(600) < share
@@ -191,11 +222,16 @@ def test_a_unit_that_is_constant_where_a_hypothesis_has_a_value_has_no_score_wit
         {"where it is silent": "boolean", "everywhere": "boolean"},
     )
     for cuts in ([], [1], [200, 400], [np.flatnonzero(fires)[0], np.flatnonzero(fires)[0] + 1]):
-        check(measure, merged(in_blocks(measure.state_type, data, cuts), []), data)
+        check(
+            measure,
+            merged(in_blocks(measure.state_type, data, cuts, memory=memory), []),
+            data,
+            approximate=memory != PLENTY,
+        )
 
 
 @every_measure
-def test_outliers_do_not_spoil_a_hypothesis_that_is_null_on_them(measure):
+def test_outliers_do_not_spoil_a_hypothesis_that_is_null_on_them(measure, memory):
     """As with the activations of GPT-2 at the first token, 1,000 times those of others."""
     rng = np.random.default_rng(4)
     first = rng.random(8000) < 0.05
@@ -207,11 +243,16 @@ def test_outliers_do_not_spoil_a_hypothesis_that_is_null_on_them(measure):
         {"all": "boolean", "not on outliers": "boolean"},
     )
     for size in (32, 640):
-        check(measure, block_state(measure.state_type, data, range(0, 8000, size)), data)
+        check(
+            measure,
+            block_state(measure.state_type, data, range(0, 8000, size), memory=memory),
+            data,
+            approximate=memory != PLENTY,
+        )
 
 
 @every_measure
-def test_a_perfect_detector_has_its_textbook_value(measure):
+def test_a_perfect_detector_has_its_textbook_value(measure, memory):
     y = (np.arange(500) % 5 == 0).astype(float)
     data = Data(
         {
@@ -223,32 +264,37 @@ def test_a_perfect_detector_has_its_textbook_value(measure):
         {"y": y},
         {"y": "boolean"},
     )
-    state = block_state(measure.state_type, data, [100, 200])
-    check(measure, state, data)
+    state = block_state(measure.state_type, data, [100, 200], memory=memory)
+    check(measure, state, data, approximate=memory != PLENTY)
     if measure.name == "pearson":
         np.testing.assert_allclose(scores(measure, state, data).unit_score[0, :2], [1, -1], rtol=0, atol=1e-12)
 
 
 @every_measure
-def test_no_score_leaves_the_range_of_its_measure_by_rounding(measure):
+def test_no_score_leaves_the_range_of_its_measure_by_rounding(measure, memory):
     for seed in range(20):
         x = np.random.default_rng(seed).normal(3, 1, 150).astype(np.float32)
         data = Data({"it": x, "its negation": -x}, {"it": x.astype(np.float64)}, {"it": "number"})
-        check(measure, block_state(measure.state_type, data, [30], shift=label_shift(data)), data)
+        check(
+            measure,
+            block_state(measure.state_type, data, [30], shift=label_shift(data), memory=memory),
+            data,
+            approximate=memory != PLENTY,
+        )
 
 
 @every_state
-def test_a_written_state_is_read_back_as_it_was_and_goes_on(kind):
-    whole = merged(in_blocks(kind, DATA, [100], np.random.default_rng(0)), [])
+def test_a_written_state_is_read_back_as_it_was_and_goes_on(kind, memory):
+    whole = merged(in_blocks(kind, DATA, [100], np.random.default_rng(0), memory=memory), [])
     again = kind.from_arrays(whole.arrays(), CPU)
     assert arrays_equal(whole, again)
-    more = block_state(kind, DATA, shift=label_shift(DATA))
+    more = block_state(kind, DATA, shift=label_shift(DATA), memory=memory)
     assert arrays_equal(whole.merge(more), again.merge(more))
 
 
 @every_state
-def test_a_written_state_shares_nothing_with_the_one_that_goes_on(kind):
-    state = block_state(kind, DATA)
+def test_a_written_state_shares_nothing_with_the_one_that_goes_on(kind, memory):
+    state = block_state(kind, DATA, memory=memory)
     written = state.arrays()
     before = copy.deepcopy(written)
     labels = BatchLabels.of(label_behavior(DATA), 0, DATA.symbols, np.zeros(len(DATA.column_kinds)), CPU)
@@ -257,7 +303,7 @@ def test_a_written_state_shares_nothing_with_the_one_that_goes_on(kind):
 
 
 @every_state
-def test_folding_does_not_change_the_units_or_the_labels(kind):
+def test_folding_does_not_change_the_units_or_the_labels(kind, memory):
     behavior, shift = label_behavior(DATA), label_shift(DATA)
     inputs = [torch.from_numpy(a) for a in (DATA.x, behavior.values, behavior.valid, behavior.null_class, shift)]
     before = [x.clone() for x in inputs]
@@ -265,14 +311,14 @@ def test_folding_does_not_change_the_units_or_the_labels(kind):
     inputs += [labels.values, labels.valid, labels.null_class, labels.shift]
     before += [x.clone() for x in inputs[5:]]
     units = inputs[0]
-    state = kind.first(units, labels, PLENTY).update(units, labels)
-    state.merge(kind.first(units, labels, PLENTY)).update(units, labels)
+    state = kind.first(units, labels, memory).update(units, labels)
+    state.merge(kind.first(units, labels, memory)).update(units, labels)
     assert all(torch.equal(a.nan_to_num(7.5), b.nan_to_num(7.5)) for a, b in zip(inputs, before, strict=True))
 
 
 @every_state
-def test_merging_leaves_both_states_untouched_even_if_the_result_goes_on(kind):
-    a, b = in_blocks(kind, DATA, [100], np.random.default_rng(1))
+def test_merging_leaves_both_states_untouched_even_if_the_result_goes_on(kind, memory):
+    a, b = in_blocks(kind, DATA, [100], np.random.default_rng(1), memory=memory)
     before = [kind.from_arrays(s.arrays(), CPU) for s in (a, b)]
     result = a.merge(b)
     behavior = label_behavior(DATA)
@@ -282,18 +328,18 @@ def test_merging_leaves_both_states_untouched_even_if_the_result_goes_on(kind):
     assert arrays_equal(b, before[1])
 
 
-@every_state
-def test_a_state_does_not_grow_with_the_number_of_symbols(kind):
+@pytest.mark.parametrize(("kind", "memory"), [(kind, MEMORY[kind][-1]) for kind in STATES])
+def test_a_state_does_not_grow_with_the_number_of_symbols(kind, memory):
     def size(symbols):
         data = hard_data(symbols)
-        states = in_blocks(kind, data, range(0, symbols, 60))
+        states = in_blocks(kind, data, range(0, symbols, 60), memory=memory)
         return sum(a.numel() * a.element_size() for a in merged(states, []).arrays().values())
 
     assert size(1200) == size(240)
 
 
 @every_measure
-def test_a_measure_tells_its_facts(measure):
+def test_a_measure_tells_its_facts(measure, memory):
     assert measure.range[0] < measure.range[1]
     assert set(measure.kinds) == set(REFERENCES[measure.name].kinds)
     assert measure.signed == (measure.range[0] < 0)
@@ -311,10 +357,11 @@ def test_measures_come_once_and_in_order():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
-        (["auc"], f"unknown measure 'auc'. {nearest('', MEASURES)}"),
+        (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),
+        (["entropy"], f"unknown measure 'entropy'. {nearest('', MEASURES)}"),
+        (["auc"], "unknown measure 'auc'. Did you mean 'auroc'?"),
         ([], f"no measure is asked for. {nearest('', MEASURES)}"),
-        (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson'?"),
+        (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),
         (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. It has no options."),
         (["cohens_d(unbiassed := true)"], "measure 'cohens_d' has no option 'unbiassed'. Did you mean 'unbiased'?"),
         (
@@ -390,14 +437,14 @@ def test_hedges_g_is_cohens_d_times_the_exact_correction(symbols):
 
 @every_state
 @pytest.mark.parametrize(("units", "hypotheses"), [(1, 1), (7, 3), (40, 2), (5, 60)])
-def test_the_memory_of_a_state_is_known_beforehand(kind, units, hypotheses):
+def test_the_memory_of_a_state_is_known_beforehand(kind, memory, units, hypotheses):
     data = Data(
         {str(i): np.arange(9, dtype=np.float32) for i in range(units)},
         {str(i): np.arange(9) % 2.0 for i in range(hypotheses)},
         dict.fromkeys(map(str, range(hypotheses)), "boolean"),
     )
-    arrays = block_state(kind, data).arrays().values()
-    assert kind.memory(units, hypotheses, 9, PLENTY) == sum(a.numel() * a.element_size() for a in arrays)
+    arrays = block_state(kind, data, memory=memory).arrays().values()
+    assert kind.memory(units, hypotheses, 9, memory) == sum(a.numel() * a.element_size() for a in arrays)
 
 
 def test_the_tolerance_of_the_references_is_what_the_guarantee_says():

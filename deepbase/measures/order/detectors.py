@@ -1,0 +1,181 @@
+"""A unit as a detector of a boolean hypothesis: how well its order, or its best threshold, tells the true from the rest.
+
+The order of values that differ by less than the rounding of the forward itself (a saturated GELU) is noise, which no
+measure of order can see through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+import numpy as np
+
+from deepbase.blocks import Floats, Kind
+from deepbase.errors import MeasureError
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
+from deepbase.measures.order import bounds
+from deepbase.measures.order.scores import detector_values
+from deepbase.measures.order.state import PairOrder
+from deepbase.measures.order.walk import Cuts, Walk, top_need
+
+
+def wins(walk: Walk) -> Floats:
+    """float64[unit, column]: pairs of a true and a false symbol in which the true one is greater; ties count half."""
+    p = walk.positives
+    return walk.sums[..., 0] - p * (p + 1) / 2
+
+
+def symbols(walk: Walk) -> Floats:
+    """float64[column]: the symbols where each column has a value."""
+    return walk.n[walk.null_class].astype(np.float64)
+
+
+@final
+@dataclass(frozen=True)
+class Auroc(AbstractMeasure):
+    """The probability that a unit is higher at a true symbol than at a false one, ties counting half.
+
+    0.5 is chance; below it the unit is lower where the hypothesis holds.
+    """
+
+    name: ClassVar[str] = "auroc"
+    description: ClassVar[str] = "area under the ROC curve of a unit as a detector of a hypothesis; 0.5 is chance"
+    formula: ClassVar[str] = "P(x+ > x-) + P(x+ = x-) / 2"
+    source: ClassVar[str] = "Hanley and McNeil 1982; sklearn.metrics.roc_auc_score"
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in [0, 1]."""
+        assert isinstance(state, PairOrder)
+
+        def exact(walk: Walk) -> Floats:
+            return wins(walk) / (walk.positives * (symbols(walk) - walk.positives))
+
+        return detector_values(state, targets, self.kinds, exact, bounds.auroc)
+
+
+@final
+@dataclass(frozen=True)
+class AveragePrecision(AbstractMeasure):
+    """The mean precision over the true symbols, each at the threshold that just lets it in, with all that are tied."""
+
+    name: ClassVar[str] = "average_precision"
+    description: ClassVar[str] = "average precision of a unit as a detector of a hypothesis; its base rate is chance"
+    formula: ClassVar[str] = "sum over thresholds k of (recall_k - recall_(k-1)) precision_k"
+    source: ClassVar[str] = "sklearn.metrics.average_precision_score"
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in (0, 1]."""
+        assert isinstance(state, PairOrder)
+
+        def exact(walk: Walk) -> Floats:
+            return np.minimum(walk.sums[..., 1] / walk.positives, 1.0)
+
+        return detector_values(state, targets, self.kinds, exact, bounds.average_precision)
+
+
+@final
+@dataclass(frozen=True)
+class F1(AbstractMeasure):
+    """The harmonic mean of precision and recall of `x > t`, at the best of all thresholds t.
+
+    The threshold below all values, which takes every symbol for true, is one of them: no score is below
+    `2 P / (P + n)` for P true ones of n.
+    """
+
+    name: ClassVar[str] = "f1"
+    description: ClassVar[str] = "F1 of a unit above the threshold that is best for a hypothesis"
+    formula: ClassVar[str] = "max over t of 2 TP / (2 TP + FP + FN), for x > t"
+    source: ClassVar[str] = "van Rijsbergen 1979, Information Retrieval, chapter 7"
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in (0, 1]."""
+        assert isinstance(state, PairOrder)
+        return detector_values(state, targets, self.kinds, lambda walk: walk.sums[..., 2], bounds.f1)
+
+
+@final
+@dataclass(frozen=True)
+class Accuracy(AbstractMeasure):
+    """The share of symbols at which `x > t` is right, at the best of all thresholds t.
+
+    Thresholds below and above all values are among them: no score is below the share of the more frequent answer.
+    """
+
+    name: ClassVar[str] = "accuracy"
+    description: ClassVar[str] = "accuracy of a unit above the threshold that is best for a hypothesis"
+    formula: ClassVar[str] = "max over t of (TP + TN) / n, for x > t"
+    source: ClassVar[str] = "textbook"
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in [0.5, 1]."""
+        assert isinstance(state, PairOrder)
+
+        def exact(walk: Walk) -> Floats:
+            n = symbols(walk)
+            return (walk.sums[..., 3] + n - walk.positives) / n
+
+        return detector_values(state, targets, self.kinds, exact, bounds.accuracy)
+
+
+@final
+@dataclass(frozen=True)
+class Jaccard(AbstractMeasure):
+    """How much the symbols at which a unit is highest overlap with those of a hypothesis.
+
+    The unit is on where `x > t`, and t is the least value that a share of `1 - top` of the symbols does not exceed. So
+    no more than the top share is on; where the greatest values are tied and more than that, nothing is, and the score
+    is 0. Bau et al. set `top` to 0.005 and count pixels.
+
+    Attributes:
+        top: the share of the symbols at which the unit is on.
+    """
+
+    top: float = field(default=0.05, metadata={"description": "share of the symbols at which the unit counts as on"})
+
+    name: ClassVar[str] = "jaccard"
+    description: ClassVar[str] = "intersection over union of a hypothesis with the symbols where a unit is highest"
+    formula: ClassVar[str] = "|x > t and y| / |x > t or y|, t the (1 - top) quantile of x"
+    source: ClassVar[str] = "Bau et al. 2017, Network Dissection, section 3.2, equation 2"
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    signed: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top < 1:
+            raise MeasureError(
+                f"option 'top' of measure 'jaccard' cannot be {self.top}", "Give a share between 0 and 1."
+            )
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """Scores in [0, 1]."""
+        assert isinstance(state, PairOrder)
+
+        def exact(walk: Walk) -> Floats:
+            p = walk.counts[:, -1].astype(np.float64)
+            on = walk.sizes[walk.null_class, :, -1].T
+            return p / (walk.positives + on - p)
+
+        def bounded(bins: bounds.Bins) -> bounds.Interval:
+            n = int(bins.all_n[0, 0])
+            return bounds.jaccard(bins, n - top_need(n, self.top))
+
+        return detector_values(state, targets, self.kinds, exact, bounded, Cuts(top=self.top))
