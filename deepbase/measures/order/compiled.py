@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 Compiled = Callable[..., None]
-LOW = 0xFFFFFFFF
+ONE = 2.0**52
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,17 @@ def kernels() -> Kernels | None:
     """The loops, compiled lazily; None without numba."""
     try:
         import numba
+        import numba.extending
     except ImportError:
         return None
 
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    any_order = {"reassoc", "contract", "nnan", "nsz"}  # so that sums are made in vectors; there is no NaN among places
+    numba.extending.register_jitable(fastmath=any_order, error_model="numpy")(_sums)
+    numba.extending.register_jitable(error_model="numpy")(_tied_sums)
+    numba.extending.register_jitable(error_model="numpy")(_place)
+
     def compiled(function: Compiled) -> Compiled:
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
             made: Compiled = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # there is no folder that may hold what is compiled
@@ -50,35 +56,37 @@ def kernels() -> Kernels | None:
     return Kernels(compiled(_put_keys), compiled(_walk), compiled(_inversions), compiled(_count))
 
 
-def _put_keys(bits: Any, rows: Any, first: int, keys: Any) -> None:
-    """Write the keys of a batch.
+def _put_keys(bits: Any, at: int, rows: Any, first: int, keys: Any) -> None:
+    """Write the keys of a batch, a tile at a time, since one array is read along the other's columns.
 
     Args:
         bits: int32[symbol, unit], of the values.
-        rows: int64[symbol], the rows in the keys; one below 0 is left out.
+        at: the row of the first symbol.
+        rows: int64[symbol], other numbers for the rows, below 0 for those that are left out; empty without.
         first: the unit at which to begin.
-        keys: int64[unit, symbol], written from `rows[0]` on.
+        keys: int64[unit, symbol], written.
     """
-    for s in range(len(rows)):
-        row = rows[s]
-        if row < 0:
-            continue
+    for tile in range(0, len(bits), 16):
+        end = min(tile + 16, len(bits))
         for u in range(len(keys)):
-            b = np.int64(bits[s, first + u])
-            if b == -2147483648:  # minus zero
-                b = 0
-            if b < 0:
-                b ^= 0x7FFFFFFF
-            keys[u, row] = (b << 32) | row
+            if len(rows):
+                for s in range(tile, end):
+                    if rows[s] >= 0:
+                        b = bits[s, first + u] if bits[s, first + u] != -2147483648 else np.int32(0)  # minus zero
+                        keys[u, rows[s]] = (np.int64(b ^ ((b >> 31) & np.int32(0x7FFFFFFF))) << 32) | rows[s]
+            else:
+                for s in range(tile, end):
+                    b = bits[s, first + u] if bits[s, first + u] != -2147483648 else np.int32(0)
+                    keys[u, at + s] = (np.int64(b ^ ((b >> 31) & np.int32(0x7FFFFFFF))) << 32) | (at + s)
 
 
-def _walk(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share everything)
+def _walk(
     keys: Any,
     valid: Any,
     start: Any,
     label: Any,
     own: Any,
-    positives: Any,
+    offset: Any,
     needs: Any,
     ranks: Any,
     ties: Any,
@@ -87,15 +95,18 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share everythi
     sizes: Any,
     products: Any,
 ) -> None:
-    """From the greatest value of each unit to the least, and what each hypothesis has gathered on the way.
+    """From the greatest value of each unit to the least: where the true symbols of each column stand.
+
+    A symbol stands where its ties end. The places of one column come one after another, so that `_sums` is left with
+    plain sums over them.
 
     Args:
         keys: int64[unit, symbol], sorted.
         valid: uint8[symbol], whether the symbol counts.
-        start: int32[symbol + 1], where the true columns of each symbol begin in `label`.
-        label: int32[true], columns.
-        own: int32[own], the columns that occur in it.
-        positives: float64[column], how many symbols are true.
+        start: uint32[symbol + 1], where the true columns of each symbol begin in `label`, in fours.
+        label: uint32[4 * fours], numbers of columns in `own`; the number after the last one fills up the fours.
+        own: int64[own], the columns.
+        offset: uint32[own + 1], where the places of each begin, of which it has as many as symbols are true.
         needs: int64[cut], descending: a symbol is above a cut if as many are below it.
         ranks: float64[symbol, number], ranks of the numbers about their mean.
         ties: float64[unit, 4], written: pairs of tied symbols, sum of `t**3 - t` over ties of t symbols, the codes
@@ -107,83 +118,148 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share everythi
         products: float64[unit, number], written: sums of mid-ranks times `ranks`.
     """
     symbols = keys.shape[1]
-    order = np.empty(symbols, np.int32)
+    order = np.empty(symbols, np.uint32)
     code = np.empty(symbols, np.int32)
-    # true positives, rank sum, sum of precisions, numerator and denominator of the best F1, best gain, positives
-    table = np.zeros((len(positives), 8))
+    again = np.empty(symbols, np.int32)  # places where the value before comes again
+    begin = np.empty(symbols + 1, np.int32)
+    place = np.empty(len(label), np.int32)
+    following = np.empty(len(offset), np.uint32)
+    lift = np.empty(len(offset), np.float64)
+    twice = np.empty(len(offset), np.bool_)
     for u in range(len(keys)):
         n = 0
         for i in range(symbols - 1, -1, -1):
-            s = keys[u, i] & 0xFFFFFFFF
+            s = np.uint64(keys[u, i] & 0xFFFFFFFF)
             order[n] = s
             code[n] = keys[u, i] >> 32
-            n += valid[s]
-        for h in range(len(own)):
-            e = own[h]
-            table[e, :] = 0.0
-            table[e, 4] = 1.0
-            table[e, 6] = positives[e]
-        cut = 0
+            n += np.int64(valid[s])
+        tied = 0
+        for i in range(1, n):
+            again[tied] = i
+            tied += code[i] == code[i - 1]
+        following[:] = offset
+        begin[:] = -1
+        lift[:] = 0.0
+        twice[:] = False
+        ties[u, :] = 0.0
         i = 0
-        pairs = 0.0
-        cubes = 0.0
-        while i < n:
-            j = i + 1
-            while j < n and code[j] == code[i]:
-                j += 1
-            while cut < len(needs) and n - j < needs[cut]:
+        q = 0
+        for cut in range(len(needs) + 1):
+            last = n - needs[cut] if cut < len(needs) else n
+            while i < last:
+                j = min(again[q] - 1 if q < tied else n, last)
+                if j > i:
+                    _place(order, i, j, 1, 1, start, label, following, place)
+                    for g in range(i, j):
+                        for k in range(ranks.shape[1]):
+                            products[u, k] += (n - g) * ranks[order[g], k]
+                    i = j
+                    continue
+                j = i + 1
+                while j < n and code[j] == code[i]:
+                    j += 1
+                if j > last:  # all of a tie are above a cut, or none
+                    break
+                t = float(j - i)
+                ties[u, 0] += 0.5 * t * (t - 1.0)
+                ties[u, 1] += t * t * t - t
+                begin[j] = i
+                _place(order, i, j, j, 0, start, label, following, place)
+                for g in range(i, j):
+                    s = order[g]
+                    for k in range(4 * start[s], 4 * start[s + 1]):
+                        e = label[k]
+                        lift[e] += 0.5 * (t - 1.0)
+                        at = following[e] - offset[e]
+                        twice[e] |= at > 1 and place[following[e] - 2] == j
+                    for k in range(ranks.shape[1]):
+                        products[u, k] += (n - 0.5 * (i + j - 1)) * ranks[s, k]
+                q += j - i - 1
+                i = j
+            if cut < len(needs):
                 sizes[u, cut] = i
                 for h in range(len(own)):
-                    counts[u, cut, own[h]] = np.int32(table[own[h], 0])
-                cut += 1
-            mid = n - 0.5 * (i + j - 1)
-            inverse = 1.0 / j
-            if j == i + 1:
-                s = order[i]
-                for k in range(start[s], start[s + 1]):
-                    e = label[k]
-                    true = table[e, 0] + 1.0
-                    table[e, 0] = true
-                    table[e, 1] += mid
-                    table[e, 2] += true * inverse
-                    below = table[e, 6] + j
-                    if true * table[e, 4] > table[e, 3] * below:
-                        table[e, 3] = true
-                        table[e, 4] = below
-                    table[e, 5] = max(table[e, 5], 2.0 * true - j)
-            else:
-                t = float(j - i)
-                pairs += 0.5 * t * (t - 1.0)
-                cubes += t * t * t - t
-                for g in range(i, j):
-                    for k in range(start[order[g]], start[order[g] + 1]):
-                        table[label[k], 0] += 1.0
-                for g in range(i, j):
-                    for k in range(start[order[g]], start[order[g] + 1]):
-                        e = label[k]
-                        true = table[e, 0]
-                        table[e, 1] += mid
-                        table[e, 2] += true * inverse
-                        below = table[e, 6] + j
-                        if true * table[e, 4] > table[e, 3] * below:
-                            table[e, 3] = true
-                            table[e, 4] = below
-                        table[e, 5] = max(table[e, 5], 2.0 * true - j)
-            for k in range(ranks.shape[1]):
-                for g in range(i, j):
-                    products[u, k] += mid * ranks[order[g], k]
-            i = j
-        ties[u, 0] = pairs
-        ties[u, 1] = cubes
+                    counts[u, cut, own[h]] = np.int64(following[h]) - np.int64(offset[h])
         if n:
             ties[u, 2] = code[n - 1]
             ties[u, 3] = code[0]
         for h in range(len(own)):
-            e = own[h]
-            sums[u, e, 0] = table[e, 1]
-            sums[u, e, 1] = table[e, 2]
-            sums[u, e, 2] = 2.0 * table[e, 3] / table[e, 4]
-            sums[u, e, 3] = table[e, 5]
+            if twice[h]:
+                _tied_sums(place[offset[h] : offset[h + 1]], begin, n, sums[u, own[h]])
+            else:
+                _sums(place[offset[h] : offset[h + 1]], n, sums[u, own[h]])
+                sums[u, own[h], 0] += lift[h]
+
+
+def _place(
+    order: Any, first: int, last: int, base: int, step: int, start: Any, label: Any, following: Any, place: Any
+) -> None:
+    """Write down where the true symbols from `first` to `last` stand: at `base + step * g`."""
+    one, four = np.uint32(1), np.uint64(4)
+    for g in range(first, last):
+        s = np.uint64(order[g])
+        k = np.uint64(start[s]) * four
+        stop = np.uint64(start[s + np.uint64(1)]) * four
+        here = np.int32(base + step * g)
+        while k < stop:  # four at once: for most symbols the processor guesses right how often this runs
+            e = label[k]
+            at = following[e]
+            following[e] = at + one
+            place[at] = here
+            e = label[k + np.uint64(1)]
+            at = following[e]
+            following[e] = at + one
+            place[at] = here
+            e = label[k + np.uint64(2)]
+            at = following[e]
+            following[e] = at + one
+            place[at] = here
+            e = label[k + np.uint64(3)]
+            at = following[e]
+            following[e] = at + one
+            place[at] = here
+            k += four
+
+
+def _sums(place: Any, n: int, sums: Any) -> None:
+    """The sums of `_walk` for the places of one column, int32[true], ascending, each once.
+
+    The processor takes eight places at a time; F1 is a whole number meanwhile, since it has no greatest float of eight.
+    """
+    positives = float(len(place))
+    ranks = 0
+    precisions = 0.0
+    f1 = 0
+    gain = 0
+    for k in range(len(place)):
+        j = np.int64(place[k])
+        ranks += j
+        precisions += (k + 1.0) / j
+        f1 = max(f1, np.int64((k + 1.0) / (positives + j) * ONE))
+        gain = max(gain, 2 * (k + 1) - j)
+    sums[0] = positives * (n + 1.0) - ranks
+    sums[1] = precisions
+    sums[2] = 2.0 * f1 / ONE
+    sums[3] = gain
+
+
+def _tied_sums(place: Any, begin: Any, n: int, sums: Any) -> None:
+    """The same where places come again; `begin` has where the ties that end at a place begin, if there are any."""
+    positives = float(len(place))
+    sums[:] = 0.0
+    k = 0
+    while k < len(place):
+        end = place[k]
+        first = k
+        while k < len(place) and place[k] == end:
+            k += 1
+        middle = n - end + 1.0 if begin[end] < 0 else n - 0.5 * (begin[end] + end - 1.0)
+        sums[0] += (k - first) * middle
+        sums[1] += (k - first) * (k / end)
+        ratio = 2.0 * k / (positives + end)
+        sums[2] = ratio if ratio > sums[2] else sums[2]
+        gain = 2.0 * k - end
+        sums[3] = gain if gain > sums[3] else sums[3]
 
 
 def _inversions(keys: Any, ends: Any, found: Any) -> None:

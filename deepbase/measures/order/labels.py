@@ -173,15 +173,29 @@ def _first_of(number: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Sparse:
-    """The true columns of each symbol: int32[symbol + 1] where they start, int32[true] which they are."""
+    """The true columns of each symbol.
 
-    start: Ints32
-    label: Ints32
+    Attributes:
+        start: uint32[symbol + 1], where those of each symbol begin.
+        label: uint32[true], the columns.
+    """
+
+    start: npt.NDArray[np.uint32]
+    label: npt.NDArray[np.uint32]
 
     @classmethod
-    def of(cls, truth: Bytes, columns: Ints) -> Sparse:
-        """Of uint8[symbol, own column], whose columns have these numbers."""
-        rows, own = np.nonzero(truth)
-        start = np.zeros(len(truth) + 1, dtype=np.int32)
+    def of(cls, truth: Bytes) -> Sparse:
+        """Of uint8[symbol, column]."""
+        rows, label = np.nonzero(truth)
+        start = np.zeros(len(truth) + 1, dtype=np.uint32)
         np.cumsum(np.bincount(rows, minlength=len(truth)), out=start[1:])
-        return cls(start, columns[own].astype(np.int32))
+        return cls(start, label.astype(np.uint32))
+
+    def in_fours(self, filler: int) -> Sparse:
+        """The same, where each symbol has a multiple of four columns, filled up with another number; in fours."""
+        count = np.diff(self.start)
+        start = np.zeros_like(self.start)
+        np.cumsum((count + 3) // 4, out=start[1:])
+        label = np.full(4 * int(start[-1]), filler, dtype=np.uint32)
+        label[np.arange(len(self.label)) + np.repeat(4 * start[:-1] - self.start[:-1], count)] = self.label
+        return Sparse(start, label)

@@ -123,7 +123,7 @@ class Sketch:
         if not len(units):
             return self
         truth, number_range = self._slots(kept)
-        sparse = Sparse.of(truth.cpu().numpy(), np.arange(truth.shape[1]))
+        sparse = Sparse.of(truth.cpu().numpy())
         made = kernels() if units.device.type == "cpu" else None
         if made is not None:
             bits = units.contiguous().numpy().view(np.int32)
@@ -160,7 +160,7 @@ class Sketch:
     def _add_with_torch(self, units: Tensor, sparse: Sparse) -> None:
         """What the compiled loop does."""
         rows = torch.from_numpy(np.repeat(np.arange(len(units)), np.diff(sparse.start))).to(units.device)
-        label = torch.from_numpy(sparse.label).to(units.device).long()
+        label = torch.from_numpy(sparse.label.astype(np.int64)).to(units.device)
         _, bins, slots = self.counts.shape
         for first in range(0, len(self.edges), UNITS):
             some = slice(first, first + UNITS)

@@ -16,6 +16,7 @@ Memory: `8 * symbols * UNITS` bytes a thread, and `4 * (8 + cuts)` bytes of resu
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ class _Class:
     truth: Bytes
     own: Ints
     sparse: Sparse
+    offset: npt.NDArray[np.uint32]
     needs: Ints
     ranks: Floats
     numbers: Ints
@@ -182,7 +184,9 @@ def _class(labels: Assembled, number: int, cuts: Cuts) -> _Class:
         truth.append(bins)
         own = np.append(own, len(labels.boolean) + k * cuts.bins + np.arange(cuts.bins))
     all_truth = np.concatenate(truth, axis=1)
-    return _Class(valid, n, all_truth, own, Sparse.of(all_truth, own), cuts.needs(n), ranks, np.array(mine, np.int64))
+    sparse = Sparse.of(all_truth).in_fours(len(own))
+    offset = np.concatenate([[0], np.cumsum(all_truth.sum(0, dtype=np.int64))]).astype(np.uint32)
+    return _Class(valid, n, all_truth, own, sparse, offset, cuts.needs(n), ranks, np.array(mine, np.int64))
 
 
 def sorted_keys(made: Kernels, rows: Rows, place: Ints, symbols: int, first: int, last: int) -> Ints:
@@ -191,23 +195,34 @@ def sorted_keys(made: Kernels, rows: Rows, place: Ints, symbols: int, first: int
     Args:
         made: the loops.
         rows: of the layer.
-        place: int64[symbol], the row in the key of each symbol; one below 0 is left out.
-        symbols: how many are not.
+        place: int64[symbol], other numbers for the rows, below 0 for those that are left out; empty without.
+        symbols: how many are not left out.
         first, last: which units.
     """
-    keys = np.empty((last - first, symbols), dtype=np.int64)
+    keys = _buffer(last - first, symbols)
     at = 0
     for batch in rows:
-        made.put_keys(batch.numpy().view(np.int32), place[at : at + len(batch)], first, keys)
+        made.put_keys(batch.numpy().view(np.int32), at, place[at : at + len(batch)], first, keys)
         at += len(batch)
     keys.sort(axis=1)
     return keys
 
 
+_BUFFERS = threading.local()
+
+
+def _buffer(units: int, symbols: int) -> Ints:
+    """int64[unit, symbol], for one thread of `in_threads`: memory that was just used is faster than that which is new."""
+    known: Ints | None = getattr(_BUFFERS, "keys", None)
+    if known is None or known.shape[1] != symbols or len(known) < units:
+        known = _BUFFERS.keys = np.empty((UNITS, symbols), dtype=np.int64)
+    return known[:units]
+
+
 def _block(made: Kernels, rows: Rows, classes: Sequence[_Class], found: _Found, first: int) -> None:
     last = min(first + UNITS, len(found.sums))
     symbols = len(classes[0].valid) if classes else 0
-    keys = sorted_keys(made, rows, np.arange(symbols), symbols, first, last)
+    keys = sorted_keys(made, rows, np.zeros(0, np.int64), symbols, first, last)
     found.extremes[first:last] = keys[:, [0, -1]] >> 32
     units = slice(first, last)
     for i, c in enumerate(classes):
@@ -216,7 +231,7 @@ def _block(made: Kernels, rows: Rows, classes: Sequence[_Class], found: _Found, 
         sizes = np.zeros((last - first, len(order)), dtype=np.int32)
         products = np.zeros((last - first, len(c.numbers)))
         made.walk(
-            keys, c.valid, c.sparse.start, c.sparse.label, c.own, found.positives, c.needs[order], c.ranks,
+            keys, c.valid, c.sparse.start, c.sparse.label, c.own, c.offset, c.needs[order], c.ranks,
             found.ties[i, units], found.sums[units], counts, sizes, products,
         )  # fmt: skip
         found.counts[units, order[:, None], c.own] = counts[:, :, c.own]
