@@ -30,7 +30,7 @@ from deepbase.measures.base import (
 
 @dataclass(frozen=True)
 class Evidence:
-    """What decides whether a unit and a target can be compared; all of it over the symbols where the target has a value.
+    """What decides whether a unit and a target can be compared, over the symbols where the target has a value.
 
     Attributes:
         n: float64[target], symbols.

@@ -109,7 +109,7 @@ def average_precision(bins: Bins) -> Interval:
 
 
 def f1(bins: Bins) -> Interval:
-    """The best F1 at the borders; at most, a threshold lies below all true symbols of a bin and above its false ones."""
+    """The best F1 at the borders; at most, a threshold lies between the true symbols of a bin and its false ones."""
     p, all_p = bins.p_after, bins.all_p[:, None]
     low = 2 * p / (all_p + bins.n_after)
     high = 2 * p / (all_p + bins.n_after - bins.loose * bins.q)

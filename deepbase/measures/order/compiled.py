@@ -80,7 +80,7 @@ def _put_keys(bits: Any, at: int, rows: Any, first: int, keys: Any) -> None:
                     keys[u, at + s] = (np.int64(b ^ ((b >> 31) & np.int32(0x7FFFFFFF))) << 32) | (at + s)
 
 
-def _walk(
+def _walk(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share all that they have)
     keys: Any,
     valid: Any,
     start: Any,

@@ -67,9 +67,9 @@ class Spearman(AbstractMeasure):
         if target.kind == "number":
             number = int((~state.assembled().boolean[:column]).sum())
             ranks = state.assembled().ranks[column].middle - (n + 1) / 2
-            return walk.products[:, number] / np.sqrt(variance * (ranks**2).sum())
+            return np.asarray(walk.products[:, number] / np.sqrt(variance * (ranks**2).sum()))
         across = walk.positives[column] * (n - walk.positives[column])
-        return (wins(walk)[:, column] - across / 2) / np.sqrt(variance * across / n)
+        return np.asarray((wins(walk)[:, column] - across / 2) / np.sqrt(variance * across / n))
 
 
 def _of_number(sketch: Sketch, column: int) -> tuple[Tensor, Tensor]:
@@ -122,6 +122,6 @@ class Kendall(AbstractMeasure):
             discordant, both = discordant_pairs(state.units, order, len(state.assembled().truth))
             untied_y = n * (n - 1) / 2 - order.tied_pairs
             either = n * (n - 1) / 2 - walk.tied_pairs[of] - order.tied_pairs + both
-            return (either - 2 * discordant) / np.sqrt(untied * untied_y)
+            return np.asarray((either - 2 * discordant) / np.sqrt(untied * untied_y))
         across = walk.positives[column] * (n - walk.positives[column])
-        return (2 * wins(walk)[:, column] - across) / np.sqrt(untied * across)
+        return np.asarray((2 * wins(walk)[:, column] - across) / np.sqrt(untied * across))

@@ -1,4 +1,4 @@
-"""A unit as a detector of a boolean hypothesis: how well its order, or its best threshold, tells the true from the rest.
+"""A unit as a detector of a boolean hypothesis: how well its order, or its best threshold, tells true from false.
 
 The order of values that differ by less than the rounding of the forward itself (a saturated GELU) is noise, which no
 measure of order can see through.

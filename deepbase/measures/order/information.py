@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Value
 from deepbase.measures.order.scores import BORDERS, exact_values, sketch_values
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
-from deepbase.measures.order.walk import Cuts, Walk
+from deepbase.measures.order.walk import UNITS, Cuts, Walk
 
 MOST_BINS = 256
 
@@ -27,8 +28,8 @@ MOST_BINS = 256
 class MutualInformation(AbstractMeasure):
     """Mutual information of the bins of a unit with a hypothesis, in bits.
 
-    A symbol with b symbols below it, of n, is in the bin `floor(bins * b / n)`: bins of equal size, except that ties are
-    all in the bin of the first of them. A number has bins in the same way.
+    A symbol with b symbols below it, of n, is in the bin `floor(bins * b / n)`: bins of equal size, except that
+    ties are all in the bin of the first of them. A number has bins in the same way.
 
     Counts in cells make chance look like information. Corrected by Miller and Madow, an entropy from K cells that are
     not empty is greater by `(K - 1) / (2 n)` nats (Miller 1955, "Note on the bias of information estimates"; Paninski
@@ -68,27 +69,46 @@ class MutualInformation(AbstractMeasure):
         cuts = Cuts(bins=self.bins)
         if state.sketch is None:
             walk = state.walk(cuts)
-            score = np.stack([self._exact(state, walk, t) for t in targets])
+            score = np.empty((len(targets), len(walk.finite)))
+            booleans = [i for i, t in enumerate(targets) if t.kind == "boolean"]
+            score[booleans] = self._exact_booleans(walk, [targets[i].columns[0] for i in booleans]).T
+            for i, target in enumerate(targets):
+                if target.kind != "boolean":
+                    score[i] = self._exact(state, walk, target)
             return exact_values(score, walk, state, targets, self.kinds)
         found = [self._of_bins(state.sketch, t, cuts) for t in targets]
-        score, error = torch.stack([s for s, _ in found]), torch.stack([e for _, e in found])
-        return sketch_values(score, error, state.sketch, targets, self.kinds, BORDERS)
+        bits, off = torch.stack([s for s, _ in found]), torch.stack([e for _, e in found])
+        return sketch_values(bits, off, state.sketch, targets, self.kinds, BORDERS)
 
     def _exact(self, state: PairOrder, walk: Walk, target: Target) -> Floats:
-        """float64[unit]."""
+        """float64[unit], for a number or a category."""
         first, columns = target.columns[0], list(target.columns)
-        of = walk.null_class[first]
         if target.kind == "number":
             boolean = state.assembled().boolean
             at = len(boolean) + int((~boolean[:first]).sum()) * self.bins
             columns = list(range(at, at + self.bins))
-        above = walk.counts[:, :-1][:, :, columns].astype(np.float64)
-        whole = np.broadcast_to(walk.positives[columns], (len(above), 1, len(columns)))
-        if target.kind == "boolean":
-            sizes = walk.sizes[of, :, :-1, None].astype(np.float64)
-            above = np.concatenate([above, sizes - above], 2)
-            whole = np.concatenate([whole, walk.n[of] - whole], 2)
-        return self._bits(torch.from_numpy(_between(above, whole))).numpy()
+        table = _between(walk.counts[:, :-1][:, :, columns], walk.positives[columns])
+        return np.asarray(self._bits(torch.from_numpy(table).double()))
+
+    def _exact_booleans(self, walk: Walk, columns: list[int]) -> Floats:
+        """float64[unit, column], what `_bits` is for two values, with the logarithm of each count taken once."""
+        of = walk.null_class[columns]
+        all_p, n = walk.positives[columns].astype(np.int64), walk.n[of]
+        logs = torch.xlogy(x := torch.arange(int(walk.n.max(initial=0)) + 1, dtype=torch.float64), x).numpy()
+        found = np.empty((len(walk.finite), len(columns)))
+        for first in range(0, len(found), UNITS):
+            some = slice(first, first + UNITS)
+            p = _between(walk.counts[some, :-1][:, :, columns], all_p[None, None])
+            sizes = np.ascontiguousarray(walk.sizes[:, some, :-1].transpose(1, 2, 0))
+            rows = _between(sizes, walk.n[None, None])
+            r = rows[:, :, of]
+            nats = (logs[p] + logs[r - p] - logs[rows][:, :, of]).sum(1)
+            nats = (nats - logs[all_p] - logs[n - all_p] + logs[n]) / np.maximum(n, 1)
+            if self.corrected:
+                cells = ((p > 0).sum(1) + (p < r).sum(1)) - (r > 0).sum(1) - (all_p > 0) - (all_p < n) + 1
+                nats -= cells / (2 * np.maximum(n, 1))
+            found[some] = np.maximum(nats / math.log(2), 0)
+        return found
 
     def _of_bins(self, sketch: Sketch, target: Target, cuts: Cuts) -> tuple[Tensor, Tensor]:
         """The scores of bins that are cut at borders of a sketch, and by how much these may be off, float64[unit]."""
@@ -147,10 +167,13 @@ def nearest_borders(n: Tensor, loose: Tensor, most: Tensor) -> tuple[Tensor, Ten
     return inside + further, off
 
 
-def _between(above: Floats, whole: Floats) -> Floats:
-    return np.asarray(_between_tensors(torch.from_numpy(above), torch.from_numpy(np.ascontiguousarray(whole))))
+def _between(above: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[unit, bin, value] of counts above cuts, from the lowest cut to the highest, and of all symbols."""
+    borders = np.concatenate([np.broadcast_to(whole, (len(above), 1, above.shape[2])), above, 0 * above[:, :1]], 1)
+    between: npt.NDArray[Any] = borders[:, :-1] - borders[:, 1:]
+    return between
 
 
 def _between_tensors(above: Tensor, whole: Tensor) -> Tensor:
-    """[unit, bin, value] of counts above cuts, from the lowest cut to the highest, and of all symbols."""
+    """The same of tensors."""
     return torch.cat([whole, above], 1) - torch.nn.functional.pad(above, (0, 0, 0, 1))

@@ -40,10 +40,10 @@ def discordant_pairs(rows: Rows, order: Ranks, symbols: int) -> tuple[Floats, Fl
         in_threads(units, block)
     else:
         row = torch.from_numpy(order.row).to(rows[0].device)
-        ends = torch.from_numpy(order.high).to(row.device)
+        high = torch.from_numpy(order.high).to(row.device)
         for first in range(0, units, UNITS):
             code = codes(torch.cat([batch[:, first : first + UNITS] for batch in rows])[row].T.contiguous())
-            found[first : first + UNITS, :2] = _inversions(code, ends).cpu().numpy()
+            found[first : first + UNITS, :2] = _inversions(code, high).cpu().numpy()
     return found[:, 0], found[:, 1]
 
 
@@ -58,7 +58,7 @@ def _inversions(code: Tensor, ends: Tensor) -> Tensor:
         code: int32[unit, symbol], codes, where symbols stand in the order of the number.
         ends: int64[symbol], where those that tie in the number end.
     """
-    x, by = code.sort(1, stable=True)
+    x, by = code.sort(stable=True, dim=1)
     rank = ends[by]
     new = torch.ones_like(x, dtype=torch.bool)
     new[:, 1:] = (x[:, 1:] != x[:, :-1]) | (rank[:, 1:] != rank[:, :-1])
@@ -72,5 +72,5 @@ def _inversions(code: Tensor, ends: Tensor) -> Tensor:
         before = has.cumsum(1) - has
         of_group = torch.where(start, before, 0).cummax(1).values
         inverted += ((1 - has) * (before - of_group)).double().sum(1)
-        rank = rank.gather(1, (rank >> bit).sort(1, stable=True).indices)
+        rank = rank.gather(1, (rank >> bit).sort(stable=True, dim=1).indices)
     return torch.stack([inverted, both], 1)

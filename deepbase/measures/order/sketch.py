@@ -72,7 +72,7 @@ class Sketch:
         symbols = len(labels.truth)
         some = torch.arange(symbols)
         if symbols > SAMPLE:
-            some = (torch.arange(SAMPLE) * GOLDEN % 1 * symbols).long().unique()
+            some = torch.from_numpy(np.unique((np.arange(SAMPLE) * GOLDEN % 1 * symbols).astype(np.int64)))
         sample = torch.cat(list(rows))[some.to(device)] if len(rows) == 1 else _rows_at(rows, some)
         edges = [_edges(sample[:, i : i + UNITS], bins) for i in range(0, units, UNITS)]
         median = sample.nan_to_num().median(0).values if symbols else sample.new_zeros(units)
@@ -319,4 +319,5 @@ def _number_edges(labels: Assembled, column: int) -> Tensor:
 
 
 def _common_numbers(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(torch.isin(a, b), a, torch.inf).sort().values
+    both: Tensor = torch.where(torch.isin(a, b), a, torch.inf).sort().values
+    return both

@@ -212,7 +212,7 @@ _BUFFERS = threading.local()
 
 
 def _buffer(units: int, symbols: int) -> Ints:
-    """int64[unit, symbol], for one thread of `in_threads`: memory that was just used is faster than that which is new."""
+    """int64[unit, symbol], for one thread of `in_threads`: memory that was just used is faster than new."""
     known: Ints | None = getattr(_BUFFERS, "keys", None)
     if known is None or known.shape[1] != symbols or len(known) < units:
         known = _BUFFERS.keys = np.empty((UNITS, symbols), dtype=np.int64)
