@@ -127,7 +127,7 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share all that
     lift = np.empty(len(offset), np.float64)
     twice = np.empty(len(offset), np.bool_)
     for u in range(len(keys)):
-        n = 0
+        n: Any = 0
         for i in range(symbols - 1, -1, -1):
             s = np.uint64(keys[u, i] & 0xFFFFFFFF)
             order[n] = s
@@ -227,10 +227,10 @@ def _sums(place: Any, n: int, sums: Any) -> None:
     The processor takes eight places at a time; F1 is a whole number meanwhile, since it has no greatest float of eight.
     """
     positives = float(len(place))
-    ranks = 0
+    ranks: Any = 0
     precisions = 0.0
-    f1 = 0
-    gain = 0
+    f1: Any = 0
+    gain: Any = 0
     for k in range(len(place)):
         j = np.int64(place[k])
         ranks += j
@@ -298,7 +298,7 @@ def _inversions(keys: Any, ends: Any, found: Any) -> None:
             tied += run
             both += joint
             word = end >> 6
-            before = 0
+            before: Any = 0
             k = word
             while k > 0:
                 before += tree[k]

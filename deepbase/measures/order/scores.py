@@ -18,11 +18,11 @@ from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk
 
-STEPS = tuple(m * 10.0**k for k in range(-7, 0) for m in (1, 2, 5))
-"""What bounds are rounded up to."""
+STEPS = tuple(m * 10.0**k for k in range(-7, 0) for m in (1, 2, 5))[:-1]
+"""What bounds are rounded up to; one above the last says next to nothing of a score between 0 and 1."""
 ORDER_NOTES: tuple[str | None, ...] = (
     *NOTES,
-    "too little memory to keep the order of the values: the score could be off by more than 0.5",
+    "too little memory to keep the order of the values well enough",
     "too little memory to keep all rows, which Kendall's tau of a number needs",
     *(f"approximate: within {s:g} of the exact value" for s in STEPS),
     *(f"approximate: the borders of the bins are off by at most {s:g} of the symbols" for s in STEPS),

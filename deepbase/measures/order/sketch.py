@@ -274,7 +274,8 @@ class Sketch:
 
 def bins_within(units: int, columns: int, limit: int) -> int:
     """How many bins fit into some bytes, for columns of booleans of one null class."""
-    return int(min(max(limit // (4 * units * (columns + 2)), LEAST_BINS), MOST_BINS))
+    rest = limit - sketch_bytes(units, columns, 0) - 8
+    return int(min(max(rest // (4 * units * (columns + 2)), LEAST_BINS), MOST_BINS))
 
 
 def sketch_bytes(units: int, columns: int, bins: int) -> int:
@@ -288,8 +289,8 @@ def thresholds(sketch: Sketch) -> Tensor:
 
 
 def _edges(sample: Tensor, bins: int) -> Tensor:
-    code = codes(sample.T.contiguous())
-    return borders(code.sort(1).values, bins)
+    code: Tensor = codes(sample.T.contiguous()).sort(1).values
+    return borders(code, bins)
 
 
 def _rows_at(rows: Rows, some: Tensor) -> Tensor:
