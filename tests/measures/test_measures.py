@@ -358,7 +358,7 @@ def test_measures_come_once_and_in_order():
     ("names", "message"),
     [
         (["pearsn"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),
-        (["gini"], f"unknown measure 'gini'. {nearest('', MEASURES)}"),
+        (["xyz"], f"unknown measure 'xyz'. {nearest('', MEASURES)}"),
         (["auc"], "unknown measure 'auc'. Did you mean 'auroc'?"),
         ([], f"no measure is asked for. {nearest('', MEASURES)}"),
         (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),

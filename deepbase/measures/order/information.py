@@ -163,7 +163,7 @@ def nearest_borders(n: Tensor, loose: Tensor, most: Tensor) -> tuple[Tensor, Ten
     size, more = after.gather(1, following) - n.gather(1, following), n.gather(1, following)
     open_bin = loose.gather(1, following) & (inside < n.shape[1])
     further = open_bin & (2 * (most - size) > more)
-    off = torch.where(open_bin & (most > size), more, 0).amax(1) / after[:, -1].clamp_min(1)
+    off = torch.where(open_bin, torch.where(further, more, most - size), 0).amax(1) / after[:, -1].clamp_min(1)
     return inside + further, off
 
 

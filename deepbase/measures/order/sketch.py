@@ -252,7 +252,8 @@ class Sketch:
         away = (torch.stack([least, greatest])[:, None] - self.shifts[None, :, :, None]).abs().amax((0, 1))
         step = 2.0**-22 * away + 2.0**-51 * torch.maximum(least.abs(), greatest.abs())
         step = torch.where((self.shifts[0] == self.shifts[1])[:, None], 0, step)
-        return ~(greatest - least > step)
+        pure: Tensor = greatest - least <= step
+        return torch.logical_or(pure, greatest < least)
 
     def constant_numbers(self) -> Tensor:
         """bool[number]: all numbers lie in one bin, and are one."""
