@@ -16,7 +16,8 @@ import click
 
 import deepbase
 from deepbase.cli import main as cli
-from deepbase.measures.base import NOTES, AbstractMeasure, option_text
+from deepbase.measures.base import AbstractMeasure, option_text
+from deepbase.measures.order.scores import ORDER_NOTES, WITHIN
 from deepbase.measures.registry import MEASURES
 
 FOLDER = Path(__file__).parent
@@ -84,7 +85,7 @@ CONVENTIONS = (
         "the symbol is left out of that hypothesis, and of no other",
     ),
     ("a hypothesis that is NULL everywhere", "NULL: *fewer than 2 symbols have a value of the hypothesis*"),
-    ("a kind that the measure does not take", "NULL: *measure needs another kind of hypothesis*"),
+    ("a kind that the measure does not take", "NULL: *measure needs a boolean hypothesis*, or whatever it takes"),
     ("ties", "equal values have the mean of their ranks; a threshold never parts them"),
     ("one record", "a unit measure has its value; a probe is NULL: *fewer than 2 records, ...*"),
     (
@@ -114,8 +115,14 @@ def _measures() -> str:
         *(f"| {case} | {outcome} |" for case, outcome in CONVENTIONS),
         "\nAll notes, in order of precedence:\n",
     ]
-    lines += [f"* {note}" for note in NOTES if note]
+    lines += [f"* {note}" for note in ORDER_NOTES[:WITHIN] if note]
     lines.append(
+        "\nA measure of order is exact where all values that it compares fit the memory that it has, 2 GB for all layers\n"
+        "of a run together. Beyond, it goes on with counts by bins of the values, and its `note` says how far off the\n"
+        "score may be at most, as in *approximate: within 0.001 of the exact value*.\n\n"
+        "`p_value` is of no association between a unit and a hypothesis. It counts records, not symbols: the sums over\n"
+        "16 random groups of whole records are the observations of a t-test. `q_value` corrects it (Benjamini and\n"
+        "Hochberg 1995) for all pairs of the run with the same measure: all models, layers, units, hypotheses and slices.\n"
         "\nA unit is constant if its standard deviation is below one rounding step of a float32 at its mean, below\n"
         "1e-18, or below 1/256 of the distance of its mean from its typical value at the start of the run.\n\n"
         "The order of values that differ by less than the rounding of the forward itself is noise. Many units of a\n"

@@ -183,7 +183,7 @@ COMMENT ON COLUMN scores.p_value IS 'Of no affinity, by a test that counts recor
 COMMENT ON COLUMN scores.q_value IS 'The p-value corrected by Benjamini and Hochberg for all pairs of the run with the same measure.';
 COMMENT ON COLUMN scores.symbols IS 'The symbols of the slice at which the hypothesis had a value.';
 COMMENT ON COLUMN scores.records IS 'The records that these symbols are from.';
-COMMENT ON COLUMN scores.note IS 'Why there is no score.';
+COMMENT ON COLUMN scores.note IS 'Why there is no score, or how exact it is.';
 
 CREATE TABLE IF NOT EXISTS checkpoints (
     run BIGINT NOT NULL,

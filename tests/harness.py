@@ -31,6 +31,7 @@ NOT_FINITE = "unit has NaN or infinite activations"
 CONSTANT_UNIT = "unit is constant"
 CONSTANT_HYPOTHESIS = "hypothesis is constant"
 WRONG_KIND = "measure needs another kind of hypothesis"
+NEEDS = "measure needs a {} hypothesis"
 FEW_POSITIVES = "hypothesis has fewer than 2 positives"
 FEW_NEGATIVES = "hypothesis has fewer than 2 negatives"
 MEANS_ARE_ZERO = "both means are 0"
@@ -421,7 +422,7 @@ def expected(measure: str, data: Data, unit: str, hypothesis: str) -> tuple[floa
     if (y == y[0]).all():
         return None, CONSTANT_HYPOTHESIS
     if kind not in reference.kinds:
-        return None, WRONG_KIND
+        return None, NEEDS.format(reference.kinds[0]) if len(reference.kinds) == 1 else WRONG_KIND
     if kind == "boolean" and min(y.sum(), len(y) - y.sum()) < 2:
         return None, FEW_POSITIVES if y.sum() < 2 else FEW_NEGATIVES
     score = reference.score(x, y, kind)

@@ -284,6 +284,9 @@ NOTES: tuple[str | None, ...] = (
     "unit has NaN or infinite activations",
     "unit is constant",
     "hypothesis is constant",
+    "measure needs a boolean hypothesis",
+    "measure needs a number hypothesis",
+    "measure needs a category hypothesis",
     "measure needs another kind of hypothesis",
     "hypothesis has fewer than 2 positives",
     "hypothesis has fewer than 2 negatives",
@@ -303,6 +306,9 @@ NOTES: tuple[str | None, ...] = (
     NOT_FINITE,
     CONSTANT_UNIT,
     CONSTANT_HYPOTHESIS,
+    NOT_BOOLEAN,
+    NOT_NUMBER,
+    NOT_CATEGORY,
     WRONG_KIND,
     FEW_POSITIVES,
     FEW_NEGATIVES,
@@ -315,6 +321,12 @@ NOTES: tuple[str | None, ...] = (
     CONSTANT_HELD_OUT,
     TOGETHER,
 ) = range(1, len(NOTES))
+
+
+def wrong_kind(takes: Sequence[Kind]) -> int:
+    """The note of a hypothesis that is of none of the kinds that a measure takes."""
+    alone = {"boolean": NOT_BOOLEAN, "number": NOT_NUMBER, "category": NOT_CATEGORY}
+    return alone[takes[0]] if len(takes) == 1 else WRONG_KIND
 
 
 @dataclass(frozen=True)

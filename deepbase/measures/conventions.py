@@ -22,9 +22,9 @@ from deepbase.measures.base import (
     NOT_FINITE,
     NOTES,
     TOO_FEW,
-    WRONG_KIND,
     Target,
     Values,
+    wrong_kind,
 )
 
 
@@ -80,7 +80,7 @@ def values(
     for code, where in (  # the later one wins
         (FEW_NEGATIVES, (boolean & (evidence.n - evidence.positives < 2))[:, None]),
         (FEW_POSITIVES, (boolean & (evidence.positives < 2))[:, None]),
-        (WRONG_KIND, foreign[:, None]),
+        (wrong_kind(takes), foreign[:, None]),
         (CONSTANT_HYPOTHESIS, evidence.constant_target[:, None]),
         (CONSTANT_UNIT, evidence.constant_unit),
         (NOT_FINITE, ~evidence.finite),

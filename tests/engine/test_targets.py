@@ -79,7 +79,7 @@ def test_a_category_is_scored_whole_by_measures_that_take_categories_and_by_its_
 def test_a_value_that_is_asked_for_alone_is_no_category(db):
     found = db.inspect("net", "texts", ["kind=vowel", "position"], ["correlation_ratio"], layers="1")
     notes = {(h, n) for h, n in scores(found, "hypothesis", "note")}
-    message = "measure needs another kind of hypothesis"
+    message = "measure needs a category hypothesis"
     assert notes >= {("kind=vowel", message), ("position", message)}
 
 

@@ -28,11 +28,11 @@ from deepbase.measures.base import (
     TOGETHER,
     TOO_FEW,
     TOO_FEW_RECORDS,
-    WRONG_KIND,
     AbstractMeasure,
     AbstractState,
     Target,
     Values,
+    wrong_kind,
 )
 from deepbase.measures.probes.controls import labels_of
 from deepbase.measures.probes.design import Design
@@ -123,7 +123,7 @@ class AbstractProbe(AbstractMeasure):
         """
         weights = np.full((len(targets), group.units), np.nan)
         scores = np.full((3, len(targets)), np.nan)
-        note = np.full((len(targets), group.units), WRONG_KIND)
+        note = np.full((len(targets), group.units), wrong_kind(self.kinds))
         for batch in self._batches(targets):
             columns = [c for i in batch for c in targets[i].columns]
             for fold in group.folds(columns, self.rests, 0):
