@@ -117,12 +117,13 @@ def _measures() -> str:
     ]
     lines += [f"* {note}" for note in ORDER_NOTES[:WITHIN] if note]
     lines.append(
-        "\nA measure of order is exact where all values that it compares fit the memory that it has, 2 GB for all layers\n"
-        "of a run together. Beyond, it goes on with counts by bins of the values, and its `note` says how far off the\n"
-        "score may be at most, as in *approximate: within 0.001 of the exact value*.\n\n"
-        "`p_value` is of no association between a unit and a hypothesis. It counts records, not symbols: the sums over\n"
-        "16 random groups of whole records are the observations of a t-test. `q_value` corrects it (Benjamini and\n"
-        "Hochberg 1995) for all pairs of the run with the same measure: all models, layers, units, hypotheses and slices.\n"
+        "\nA measure of order is exact where all values that it compares fit the memory that it has, 2 GB for all\n"
+        "layers of a run together. Beyond, it goes on with counts by bins of the values, and its `note` says how far\n"
+        "off the score may be at most, as in *approximate: within 0.001 of the exact value*.\n\n"
+        "`p_value` is of no association between a unit and a hypothesis. It counts records, not symbols: the sums\n"
+        "over 16 random groups of whole records are the observations of a t-test. `q_value` corrects it (Benjamini and\n"
+        "Hochberg 1995) for all pairs of the run with the same measure: all models, layers, units, hypotheses\n"
+        "and slices.\n"
         "\nA unit is constant if its standard deviation is below one rounding step of a float32 at its mean, below\n"
         "1e-18, or below 1/256 of the distance of its mean from its typical value at the start of the run.\n\n"
         "The order of values that differ by less than the rounding of the forward itself is noise. Many units of a\n"
