@@ -142,7 +142,7 @@ MODELS = {
 }
 
 REQUESTS = {
-    ("-m", "pearsn"): "unknown measure 'pearsn'. Did you mean 'pearson'?",
+    ("-m", "pearsn"): "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?",
     ("--layers", "mx*"): "no layer of model 'net' matches 'mx*'. ",
     ("--layers", "mixx"): "no layer of model 'net' matches 'mixx'. Did you mean 'mix'?",
     ("--unit", "99"): "layer 'embed' of model 'net' has no unit 99. Its units are 0 to ",

@@ -485,7 +485,7 @@ def test_the_function_form_has_a_name_and_can_be_joined(study):
     [
         (
             QUERY.replace("pearson", "pearsn"),
-            "unknown measure 'pearsn'. Did you mean 'pearson'?\n"
+            "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?\n"
             "LINE 1, COLUMN 122: ... USING pearsn ...\n                        ^^^^^^",
         ),
     ],
