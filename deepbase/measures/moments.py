@@ -27,7 +27,6 @@ Memory: `8 * units * (hypotheses + 2 * null classes)` bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
@@ -165,15 +164,6 @@ class PairMoments(AbstractState):
             yy=self.yy + 2 * b * self.y + n_y * b * b,
             xy=self.xy + self.y[:, None] * a + b[:, None] * x_y + (n_y * b)[:, None] * a,
         )
-
-    def arrays(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {name: value.cpu().clone() for name, value in vars(self).items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
-        """The state that `arrays` wrote."""
-        return cls(**{name: value.to(device) for name, value in arrays.items()})
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:
