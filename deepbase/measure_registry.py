@@ -1,16 +1,17 @@
 """A user's own measures in a database: rows of the catalog on one side, classes in Python files on the other.
 
 The measures that DeepBase ships need no registering, and nobody else's measure may take one of their names: what a
-score means has to be clear from `scores.measure`. A measure of one's own is registered by the inspection that first uses
-it, and known by its name from then on. Its file is executed when a query or an inspection names it, and not before;
-what is loaded must be what was registered.
+score means has to be clear from `scores.measure`. A measure of one's own is registered by the inspection that first
+uses it, and known by its name from then on. Its file is executed when a query or an inspection names it, and not
+before; what is loaded must be what was registered.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +133,6 @@ class Measures:
         with self.store.session() as cursor:
             return Known(self, catalog.measures(cursor))
 
-    def fingerprints(self, measures: Iterable[AbstractMeasure]) -> dict[str, str]:
-        """The fingerprints of the registered ones of some measures, by name."""
-        rows = self.known().rows
-        return {m.name: rows[m.name].fingerprint for m in measures if m.name in rows}
-
     def load(self, row: MeasureRow) -> type[AbstractMeasure]:
         """The class of a registered measure.
 
@@ -194,11 +190,11 @@ class Measures:
         return {
             "measure": name,
             "description": kind.description,
-            "options": ", ".join(f"{f.name} := {option_text(f.default)}" for f in fields(kind)),
+            "options": ", ".join(f"{f.name} := {option_text(getattr(kind, f.name))}" for f in fields(kind)),
             "formula": kind.formula,
             "reference": kind.source,
-            "low": float(kind.range[0]),
-            "high": float(kind.range[1]),
+            "least": _finite(kind.range[0]),
+            "greatest": _finite(kind.range[1]),
             "signed": kind.signed,
             "higher_is_better": kind.higher_is_better,
             "kinds": ", ".join(kind.kinds),
@@ -315,10 +311,13 @@ def _classes(module: Any) -> dict[str, type[AbstractMeasure]]:
     return {k: v for k, v in every.items() if not v.__abstractmethods__ or "name" in vars(v)}
 
 
-def _call_of(request: Any) -> str:
+def _call_of(request: type[AbstractMeasure] | AbstractMeasure) -> str:
     """The call of a class or an instance that was handed over."""
-    call: str = request.name if isinstance(request, type) else request.call
-    return call
+    return request.name if isinstance(request, type) else request.call
+
+
+def _finite(bound: float) -> float | None:
+    return None if math.isinf(bound) else float(bound)
 
 
 def _home(kind: type) -> str:

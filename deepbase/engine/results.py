@@ -13,6 +13,7 @@ import pyarrow as pa
 from deepbase.blocks import SCORES_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
 from deepbase.measures.base import AbstractMeasure, Target, Values
+from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.rows import Rows
@@ -40,6 +41,7 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
                     scores = measure.compute_group(probed, targets)
                 else:
                     scores = measure.compute(states[0][measure.state_type], targets)
+                scores = conventional(measure, scores, targets, sum(x.width for x in layers))
                 names = [name for name, _ in asked]
                 first = 0
                 for layer in layers:
