@@ -328,7 +328,6 @@ class Database:
 
     def _planned(self, run: int, job: Job) -> str:
         from deepbase.engine.estimate import estimate
-        from deepbase.measures.own import naming
         from deepbase.report.plan import Happened, plan_text
 
         happened = None
@@ -336,9 +335,7 @@ class Database:
             rows = self.hypotheses.rows_of(job.scored)
             if run:
                 happened = Happened(runs.read(cursor, run), runs.tally(cursor, run))
-        with naming(job.measures):
-            cost = estimate(job, self.store.session)
-        return plan_text(job, rows, cost, happened)
+        return plan_text(job, rows, estimate(job, self.store.session), happened)
 
     def interrupter(self) -> Callable[[], None]:
         """What ends the query that this thread is about to run, called from another thread."""

@@ -235,8 +235,12 @@ class Measures:
         kind = type(source) if isinstance(source, AbstractMeasure) else source
         if isinstance(kind, type) and not is_own(kind):
             return []
-        shown = f"'{kind.__name__}'" if isinstance(kind, type) else f"a {type(source).__name__}"
-        return [self._accepted(kind, shown, OBJECT, _digest_of(kind) if isinstance(kind, type) else "")]
+        if not isinstance(kind, type):
+            raise MeasureError(
+                f"a {type(source).__name__} is no measure",
+                "Give a name, file.py:Name, or a class under deepbase.Measure.",
+            )
+        return [self._accepted(kind, f"'{kind.__name__}'", OBJECT, _digest_of(kind))]
 
     def _of_file(self, source: str) -> list[Found]:
         """The measures of `file.py`, or the one of `file.py:Name`."""

@@ -229,13 +229,11 @@ class Runs:
         observe: Observe,
     ) -> None:
         from deepbase.engine.base import RunState
-        from deepbase.engine.driver import drive
-        from deepbase.measures.own import naming
+        from deepbase.engine.driver import drive, restored
 
         state, seconds = RunState(), 0.0
         if saved is not None:
-            with naming(job.measures):
-                state, seconds = RunState.from_bytes(saved.state, job.state_types, job.state_device), saved.seconds
+            state, seconds = restored(job, saved.state), saved.seconds
         drive(
             job,
             self.store,

@@ -101,6 +101,12 @@ def drive(
             raise
 
 
+def restored(job: Job, data: bytes) -> RunState:
+    """The state that a run of a job had written."""
+    with naming(job.measures):
+        return RunState.from_bytes(data, job.state_types, job.state_device)
+
+
 class _Show:
     """Tells an onlooker how far a run is."""
 

@@ -281,7 +281,8 @@ def _named(error: Exception, measures: Iterable[AbstractMeasure]) -> MeasureErro
     frame, found, line = error.__traceback__, None, 0
     while frame is not None:
         code = frame.tb_frame.f_code
-        found = found or (code if code in codes else None)
+        if code in codes and (found is None or codes[code][1] in DOING):
+            found = code
         line = frame.tb_lineno if found and code.co_filename == found.co_filename else line
         frame = frame.tb_next
     if found is None:

@@ -70,7 +70,7 @@ class Margin(deepbase.Measure):
     formula = "min(x | y) - max(x | not y)"
     state_type = Extremes
     range = (-math.inf, math.inf)
-    signed = True
+    signed = False
     kinds = ("boolean",)
 
     def compute(self, state, targets):
