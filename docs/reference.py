@@ -54,7 +54,8 @@ def _measures() -> str:
         "# Measures\n",
         "A measure is named with `-m` or `measures=[...]`. All of them come out of one pass over the data, for all",
         "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5. Its",
-        "options stand in parentheses, as in `cohens_d(unbiased := true)`; without, they have their defaults.\n",
+        "options stand in parentheses, as in `cohens_d(unbiased := true)`; without, they have their defaults.",
+        "[Measures of your own](own-measures.md) are used in the same way.\n",
         "| measure | what it says | formula | range | takes | source |",
         "|---|---|---|---|---|---|",
     ]

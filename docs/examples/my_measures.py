@@ -75,4 +75,5 @@ class Margin(deepbase.Measure):
 
     def compute(self, state, targets):
         columns = [target.columns[0] for target in targets]
-        return deepbase.Values.of((state.least - state.greatest)[columns], "hypothesis is constant")
+        missing = "hypothesis is constant, or unit is not finite"
+        return deepbase.Values.of((state.least - state.greatest)[columns], missing)
