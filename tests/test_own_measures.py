@@ -421,6 +421,33 @@ def test_a_run_is_resumed_to_the_same_scores(tmp_path, model_file, long_texts, w
     assert {row[6] for row in whole if row[4] == "count_"} == {800.0}
 
 
+def test_a_run_whose_scores_failed_for_a_while_is_resumed(tmp_path, model_file, long_texts, write):
+    """It has no scores until then: those of its last checkpoint are of fewer records than it counts."""
+    flag = tmp_path / "full"
+    file = late(write, compute=f"assert not __import__('os').path.exists({str(flag)!r}), 'disk is full'; ")
+    request = (f"{model_file}:slow", long_texts, REQUEST, ["pearson", f"{file}:Margin"])
+    seen = []
+
+    def later(progress):
+        if progress.records_seen > 15 and not seen:
+            seen.append(db.sql("SELECT count(unit_score) FROM scores").fetchall()[0][0])
+            flag.touch()
+
+    with deepbase.connect(tmp_path / "x.duckdb") as db:
+        said = refused(MeasureError, db.inspect, *request, checkpoint=0, progress=later)
+        assert said.startswith("measure 'margin' raised AssertionError: disk is full while computing scores")
+        assert seen[0] > 0, "a checkpoint had scores"
+        assert db.sql("SELECT status FROM runs").fetchall() == [("failed",)]
+        assert db.sql("FROM scores").fetchall() == []
+        assert db.run(1)["records_seen"] > 15
+        assert db.sql("SELECT run FROM checkpoints").fetchall() == [(1,)]
+        flag.unlink()
+        found = db.inspect(resume=1).scores.fetchall()
+        whole = db.inspect("slow", "long", REQUEST, ["pearson", "margin"]).scores.fetchall()
+    assert sorted(r[2:] for r in found) == sorted(r[2:] for r in whole)
+    assert len(found) == 7 * 2 * 2
+
+
 def test_a_run_whose_measure_changed_is_not_resumed(tmp_path, model_file, long_texts, write):
     file = write("mine.py", EXAMPLES)
 
