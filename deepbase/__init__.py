@@ -24,19 +24,46 @@ if TYPE_CHECKING:
     from deepbase.errors import DeepBaseError
     from deepbase.inspection import Inspection
     from deepbase.labels.hypothesis import hypothesis
+    from deepbase.measures.base import AbstractMeasure as Measure
+    from deepbase.measures.base import AbstractState as MeasureState
+    from deepbase.measures.base import BatchLabels, Target, Values
+    from deepbase.measures.moments import PairMoments
+    from deepbase.measures.pairs import pair_values
     from deepbase.models.base import Model
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Database": "deepbase.database",
-    "DeepBaseError": "deepbase.errors",
-    "Inspection": "deepbase.inspection",
-    "Model": "deepbase.models.base",
-    "hypothesis": "deepbase.labels.hypothesis",
+    "BatchLabels": "deepbase.measures.base:BatchLabels",
+    "Database": "deepbase.database:Database",
+    "DeepBaseError": "deepbase.errors:DeepBaseError",
+    "Inspection": "deepbase.inspection:Inspection",
+    "Measure": "deepbase.measures.base:AbstractMeasure",
+    "MeasureState": "deepbase.measures.base:AbstractState",
+    "Model": "deepbase.models.base:Model",
+    "PairMoments": "deepbase.measures.moments:PairMoments",
+    "Target": "deepbase.measures.base:Target",
+    "Values": "deepbase.measures.base:Values",
+    "hypothesis": "deepbase.labels.hypothesis:hypothesis",
+    "pair_values": "deepbase.measures.pairs:pair_values",
 }
 
-__all__ = ["Database", "DeepBaseError", "Inspection", "Model", "connect", "hypothesis", "inspect"]
+__all__ = [
+    "BatchLabels",
+    "Database",
+    "DeepBaseError",
+    "Inspection",
+    "Measure",
+    "MeasureState",
+    "Model",
+    "PairMoments",
+    "Target",
+    "Values",
+    "connect",
+    "hypothesis",
+    "inspect",
+    "pair_values",
+]
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, read_only: bool = False, create: bool = True) -> Database:
@@ -62,7 +89,7 @@ def inspect(model: Any, dataset: Any, hypotheses: Any, measures: Any = ("pearson
         model: a `deepbase.Model`, an `nn.Module` with `tokenize=...`, a directory, or a hub id.
         dataset: texts, a file, an Arrow table, a DataFrame or a query.
         hypotheses: functions, files, columns of the dataset, or SQL expressions.
-        measures: names of measures.
+        measures: names of measures; of one's own, `file.py:Name`, classes or instances.
         options: those of `Database.inspect`.
 
     Returns:
@@ -73,7 +100,8 @@ def inspect(model: Any, dataset: Any, hypotheses: Any, measures: Any = ("pearson
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'deepbase' has no attribute {name!r}")
 
 

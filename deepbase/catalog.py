@@ -1,4 +1,4 @@
-"""The rows of the catalog: models and their layers, datasets, hypotheses.
+"""The rows of the catalog: models and their layers, datasets, hypotheses, measures.
 
 Functions over a cursor of the store, inside the caller's transaction. A name that is taken is refused unless the caller
 replaces it; removing something that runs refer to is allowed, since a run carries its own description in its `spec`.
@@ -18,8 +18,14 @@ import duckdb
 from deepbase.blocks import Column, Kind, Layer
 from deepbase.errors import CatalogError, nearest
 
-Noun = Literal["model", "dataset", "hypothesis", "run"]
-TABLES: dict[Noun, str] = {"model": "models", "dataset": "datasets", "hypothesis": "hypotheses", "run": "runs"}
+Noun = Literal["model", "dataset", "hypothesis", "measure", "run"]
+TABLES: dict[Noun, str] = {
+    "model": "models",
+    "dataset": "datasets",
+    "hypothesis": "hypotheses",
+    "measure": "measures",
+    "run": "runs",
+}
 MODEL_COLUMNS = ("model", "source", "fingerprint", "architecture", "parameters", "context", "padding", "options")
 RECORD_COLUMNS = {
     "record": "The number of the record, from 0, in the order of the source.",
@@ -74,6 +80,16 @@ class HypothesisRow:
     fingerprint: str
     description: str
     expression: str | None
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """A row of `measures`: a user's own."""
+
+    measure: str
+    source: str
+    fingerprint: str
+    description: str
 
 
 def records_table(dataset: str) -> str:
@@ -294,6 +310,26 @@ def hypotheses(cursor: duckdb.DuckDBPyConnection) -> dict[str, HypothesisRow]:
         "SELECT hypothesis, kind, source, fingerprint, description, expression FROM hypotheses ORDER BY hypothesis"
     ).fetchall()
     return {r[0]: HypothesisRow(*r) for r in rows}
+
+
+def add_measure(cursor: duckdb.DuckDBPyConnection, row: MeasureRow, *, replace: bool = False) -> None:
+    """Write a measure. The same one again is no change.
+
+    Raises:
+        CatalogError: if another one has the name.
+    """
+    known = cursor.execute("SELECT fingerprint FROM measures WHERE measure = ?", [row.measure]).fetchall()
+    _make_way(cursor, "measure", row.measure, replace or known == [(row.fingerprint,)])
+    values = [row.measure, row.source, row.fingerprint, row.description, now()]
+    cursor.execute("INSERT INTO measures VALUES (?, ?, ?, ?, ?)", values)
+
+
+def measures(cursor: duckdb.DuckDBPyConnection) -> dict[str, MeasureRow]:
+    """All registered measures by name."""
+    rows: Sequence[tuple[Any, ...]] = cursor.execute(
+        "SELECT measure, source, fingerprint, description FROM measures ORDER BY measure"
+    ).fetchall()
+    return {r[0]: MeasureRow(*r) for r in rows}
 
 
 def _comment_records(cursor: duckdb.DuckDBPyConnection, row: DatasetRow) -> None:

@@ -67,7 +67,8 @@ def main() -> None:
     default=["pearson"],
     show_default=True,
     metavar="MEASURE",
-    help="A statistic of affinity, such as pearson or 'cohens_d(unbiased := true)'. Repeat it for more.",
+    help="A statistic of affinity, such as pearson or 'cohens_d(unbiased := true)', or file.py:Name for your own. "
+    "Repeat it for more.",
 )
 @click.option("--layers", multiple=True, metavar="GLOB", help="Module paths  [default: block outputs, MLP neurons].")
 @click.option("--unit", "units", multiple=True, type=click.IntRange(0), metavar="N",
@@ -233,9 +234,9 @@ def _group(name: str, noun: str, none: str) -> click.Group:
     @reads_database
     def list_(database: Database, form: str) -> None:
         from deepbase.report.terminal import show
-        from deepbase.statements import LISTS
+        from deepbase.statements import list_query
 
-        relation = database.relation(LISTS[name.upper()])
+        relation = database.relation(list_query(database, name.upper()))
         rows = relation.fetchall()
         show(relation.columns, rows, form)
         if not rows:
@@ -258,6 +259,7 @@ hypotheses = _group(
     "hypothesis",
     "No hypotheses of your own yet; DeepBase brings those of: deepbase hypotheses library",
 )
+measures = _group("measures", "measure", "")
 runs = _group("runs", "run", "No runs yet: deepbase inspect MODEL DATASET -H HYPOTHESIS")
 
 
@@ -364,6 +366,34 @@ def library(form: str) -> None:
     from deepbase.report.terminal import show
 
     show(["hypothesis", "kind", "description"], [(h.name, h.kind, h.description) for h in shipped().values()], form)
+
+
+@measures.command("add", short_help="Register measures of your own.")
+@click.argument("source")
+@click.option("--replace", is_flag=True, help="Take the place of other measures of the same names.")
+@makes_database
+def add_measures(database: Database, source: str, replace: bool) -> None:
+    """Register measures of your own: a Python file, or file.py:Name. An inspection that names them does so by itself.
+
+    \b
+    deepbase measures add my_measures.py
+    deepbase inspect minilm ewt -H 'upos=*' -m my_measures.py:Covariance
+    """
+    from deepbase.statements import measures_told
+
+    for told in measures_told(database.register_measures(source, replace=replace)):
+        click.echo(told, err=True)
+
+
+@measures.command("show", short_help="Show what is known of a measure.")
+@click.argument("measure")
+@format_option
+@reads_database
+def show_measure(database: Database, measure: str, form: str) -> None:
+    """Show what is known of a measure, your own or one that DeepBase brings along."""
+    from deepbase.report.terminal import show_facts
+
+    show_facts(database.measure(measure), form)
 
 
 @runs.command("show", short_help="Show everything that is known of a run.")

@@ -22,6 +22,7 @@ from deepbase.duckdb_errors import bound
 from deepbase.errors import QueryError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.inspection import Inspection
+from deepbase.measure_registry import Measures
 from deepbase.model_registry import Models
 from deepbase.parameters import Parameters
 from deepbase.query.base import Behavior, InspectSpec
@@ -64,7 +65,8 @@ class Database:
         self._models = Models(self.store)
         self._datasets = Datasets(self.store)
         self.hypotheses = Hypotheses(self.store)
-        self._runs = Runs(self.store, self._models, self._datasets, self.hypotheses)
+        self.measures = Measures(self.store)
+        self._runs = Runs(self.store, self._models, self._datasets, self.hypotheses, self.measures)
         self._tables = Tables(Source(self.store, lambda name: self._models.get(name)[1], self.hypotheses.load))
         self.store.prepare = self._tables.attach
         if not self.store.read_only:
@@ -164,6 +166,22 @@ class Database:
         """
         return self.hypotheses.register(source, name=name, replace=replace)
 
+    def register_measures(self, source: Any, *, replace: bool = False) -> list[str]:
+        """Register measures of one's own, which an inspection that uses them does by itself.
+
+        Args:
+            source: a Python file (`file.py`, or `file.py:Name`), a class under `deepbase.Measure`, or a list of these.
+            replace: take the place of other measures of the same names.
+
+        Returns:
+            The names of those that are registered now.
+
+        Raises:
+            MeasureError: if a class does not keep the contract of a measure; then none of them is registered.
+            CatalogError: if a name is taken by another measure.
+        """
+        return self.measures.register(source, replace=replace)
+
     def model(self, name: str) -> ModelRow:
         """The catalog's row of a model, with its layers."""
         with self.store.session() as cursor:
@@ -178,13 +196,17 @@ class Database:
         """The row of a hypothesis, registered or shipped with DeepBase."""
         return self.hypotheses.row(name)
 
+    def measure(self, name: str) -> dict[str, Any]:
+        """What is known of a measure, one's own or shipped with DeepBase."""
+        return self.measures.facts(name)
+
     def run(self, run: int) -> dict[str, Any]:
         """The row of a run."""
         with self.store.session() as cursor:
             return runs.read(cursor, run)
 
     def remove(self, noun: Noun, name: str | int) -> None:
-        """Forget a model, a dataset, a hypothesis, or a run with its scores.
+        """Forget a model, a dataset, a hypothesis, a measure of one's own, or a run with its scores.
 
         Raises:
             CatalogError: if there is no such thing, or the run is running.
@@ -324,7 +346,7 @@ class Database:
         model: Any = None,
         dataset: Any = None,
         hypotheses: Any = (),
-        measures: str | Sequence[str] = ("pearson",),
+        measures: Any = ("pearson",),
         *,
         layers: str | Sequence[str] = (),
         units: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
@@ -356,7 +378,8 @@ class Database:
                 these; all models read the same records.
             dataset: a registered name, or anything that `register_dataset` takes.
             hypotheses: registered names, globs, columns, `column=value`, SQL, Python files or functions.
-            measures: names of measures, or calls such as `cohens_d(unbiased := true)`.
+            measures: names of measures, or calls such as `cohens_d(unbiased := true)`; of one's own, `file.py:Name`,
+                a class or an instance.
             layers: globs over module paths; without, block outputs and MLP neurons.
             units: the units to score: numbers that hold for every layer, or numbers by layer (or glob); all without.
             group_by: columns of the dataset with one value a record, or of `models`, `layers` or `hypotheses`; each

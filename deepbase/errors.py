@@ -53,7 +53,7 @@ class HypothesisError(DeepBaseError):
 
 
 class MeasureError(DeepBaseError):
-    """A measure is unknown or cannot be applied."""
+    """A measure is unknown, cannot be applied, or is a user's own and fails."""
 
 
 class QueryError(DeepBaseError):

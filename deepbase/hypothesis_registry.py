@@ -26,7 +26,8 @@ from deepbase.labels.base import Label, Registered
 from deepbase.labels.binding import label_kind
 from deepbase.labels.evaluate import expression_type, register_functions
 from deepbase.labels.hypothesis import Hypothesis
-from deepbase.labels.sources import is_file, library, load_file
+from deepbase.labels.sources import library, load_file
+from deepbase.python_files import is_file
 from deepbase.store import Store
 
 OBJECT = "python"

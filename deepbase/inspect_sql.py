@@ -25,6 +25,7 @@ from deepbase.duckdb_errors import bound, in_users_text
 from deepbase.duckdb_functions import aggregates, lasting
 from deepbase.errors import DeepBaseWarning, MeasureError, QueryError, nearest
 from deepbase.hypothesis_registry import Hypotheses
+from deepbase.measure_registry import Measures
 from deepbase.nameable import Nameable
 from deepbase.planning import KNOWN, Planner, Target
 from deepbase.query.analysis import leaves
@@ -85,6 +86,7 @@ class Statement:
         whole: the text of the user that it is part of.
         connect: gives a connection on which the user's tables can be seen.
         hypotheses: the registry.
+        measures: the registry of the user's own.
         keep: stores the records that a query chooses.
         catalog_name: what SQL calls the database of the catalog.
     """
@@ -97,11 +99,12 @@ class Statement:
         *,
         connect: Connect,
         hypotheses: Hypotheses,
+        measures: Measures,
         keep: Keep,
         catalog_name: str,
     ) -> None:
         self.source, self.values, self.whole = source, values, whole
-        self.connect, self.hypotheses, self.keep = connect, hypotheses, keep
+        self.connect, self.hypotheses, self.measures, self.keep = connect, hypotheses, measures, keep
         words = {t.upper for t in tokens(source.text)[:6]}
         stays = {"CREATE", "VIEW"} <= words or {"CREATE", "MACRO"} <= words
         self.schema = "main" if stays else f"{catalog.quoted(catalog_name)}.main"
@@ -203,6 +206,7 @@ class _Clause:
     ) -> None:
         self.statement, self.source, self.clause, self.connection = statement, source, clause, connection
         self.select = select_around(source, tokens(source.text), clause)
+        self.measures = statement.measures.known()
 
     def inspected(self) -> Inspected:
         """Plan it."""
@@ -279,8 +283,8 @@ class _Clause:
         call = self.clause.measures[i]
         options = self.statement.evaluate(self.connection, call.options)
         try:
-            text = call_text(call.name.name, options)
-            measure, *_ = measures([text])
+            text = call_text(call.name.name, options, self.measures)
+            measure, *_ = measures([text], self.measures)
             if not measure.kinds:
                 raise MeasureError(
                     f"measure '{measure.name}' is a fact of a unit, and compares it with no hypothesis",
@@ -291,11 +295,10 @@ class _Clause:
             raise at_token(error.message, error.hint, self.source, token, self.statement.whole) from error
         return text
 
-    @staticmethod
-    def _takes_categories(calls: Sequence[str]) -> bool:
+    def _takes_categories(self, calls: Sequence[str]) -> bool:
         from deepbase.measures.registry import measures
 
-        return any("category" in m.kinds for m in measures(calls))
+        return any("category" in m.kinds for m in measures(calls, self.measures))
 
     def _describe(self, item: Source, before: Sequence[Source]) -> Mapping[str, str]:
         text = Source.made("SELECT * FROM ", 0) + item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from deepbase.errors import InspectionError
 
 if TYPE_CHECKING:
     from deepbase.database import Database
+    from deepbase.measures.base import AbstractMeasure
 
 OUTPUTS = {
     ".parquet": "FORMAT parquet",
@@ -47,9 +49,17 @@ class Inspection:
     @property
     def falling(self) -> list[str]:
         """Those of the run's measures of which less is better."""
+        return [m.call for m in self._measures() if not m.higher_is_better]
+
+    @property
+    def unsigned(self) -> list[str]:
+        """Those of the run's measures whose sign is no direction: their strength is the score itself."""
+        return [m.call for m in self._measures() if not m.signed]
+
+    def _measures(self) -> Sequence[AbstractMeasure]:
         from deepbase.measures.registry import measures
 
-        return [m.call for m in measures(self.run["spec"]["measures"]) if not m.higher_is_better]
+        return measures(self.run["spec"]["measures"], self.database.measures.known())
 
     def __repr__(self) -> str:
         return f"<Inspection: run {self.run_id} of {self.database!r}>"

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 
 from deepbase import catalog, runs, selections
-from deepbase.catalog import HypothesisRow, Noun
+from deepbase.catalog import HypothesisRow, MeasureRow, Noun
 from deepbase.dataset_registry import Datasets
 from deepbase.errors import DeepBaseError, InspectionError
 from deepbase.hypothesis_registry import Hypotheses
 from deepbase.labels.evaluate import register_functions
+from deepbase.measure_registry import Measures
 from deepbase.model_registry import Models
 from deepbase.query.base import InspectSpec, Ranges
 from deepbase.query.layers import choose_units
@@ -44,9 +45,10 @@ class Asked:
     """A request as a user makes it.
 
     Attributes:
-        spec: the request; the names of its models, dataset and hypotheses are those that these turn out to have.
+        spec: the request; the names of its models, dataset, hypotheses and measures are those that these turn out to
+            have.
         models: registered names, globs over them, or anything that `Database.inspect` takes as a model.
-        dataset, hypotheses, units: as in `Database.inspect`.
+        dataset, hypotheses, measures, units: as in `Database.inspect`.
         text: the column of texts of a dataset that is not registered.
         options: for loading a model that is not registered.
     """
@@ -55,6 +57,7 @@ class Asked:
     models: Sequence[Any]
     dataset: Any
     hypotheses: Any
+    measures: Any
     units: Any = None
     text: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +65,7 @@ class Asked:
     @classmethod
     def of_spec(cls, spec: InspectSpec) -> Self:
         """A request in which everything has its name."""
-        return cls(spec, spec.models, spec.dataset, list(spec.hypotheses))
+        return cls(spec, spec.models, spec.dataset, list(spec.hypotheses), list(spec.measures))
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -73,14 +76,15 @@ class Asked:
             models=tuple(map(str, range(len(models)))),  # the names are yet to be found
             dataset="",
             hypotheses=(),
-            measures=_several(given["measures"]),
+            measures=(),
             layers=_several(given["layers"]),
             group_by=_several(given["group_by"]),
             where=given["where"] or "",
             **{name: given[name] for name in OF_SPEC},
         )
         options = {name: given[name] for name in LOADING} | {"tokenizer": given["tokenize"]}
-        return cls(spec, models, given["dataset"], given["hypotheses"], given["units"], given["text"], options)
+        of = (given["dataset"], given["hypotheses"], given["measures"], given["units"], given["text"])
+        return cls(spec, models, *of, options)
 
 
 @dataclass
@@ -89,17 +93,21 @@ class _Added:
 
     names: list[tuple[Noun, str]] = field(default_factory=list)
     hypotheses: Mapping[str, HypothesisRow | None] = field(default_factory=dict)
+    measures: Mapping[str, MeasureRow | None] = field(default_factory=dict)
     run: int = 0
 
 
 class Runs:
     """The runs of one database."""
 
-    def __init__(self, store: Store, models: Models, datasets: Datasets, hypotheses: Hypotheses) -> None:
+    def __init__(
+        self, store: Store, models: Models, datasets: Datasets, hypotheses: Hypotheses, measures: Measures
+    ) -> None:
         self.store = store
         self.models = models
         self.datasets = datasets
         self.hypotheses = hypotheses
+        self.measures = measures
 
     def begin(self, asked: Asked, *, checkpoint: float, observe: Observe) -> int:
         """Run a request to its end.
@@ -140,6 +148,7 @@ class Runs:
 
     def _settled(self, asked: Asked, added: _Added) -> InspectSpec:
         """The spec of a request, with the names of what it brings along, which is registered."""
+        calls, added.measures = self.measures.adopt(asked.measures)
         names, added.hypotheses = self.hypotheses.adopt(asked.hypotheses)
         dataset, new = self.datasets.find(asked.dataset, text=asked.text)
         added.names += [("dataset", dataset)] if new else []
@@ -149,7 +158,7 @@ class Runs:
                 added.names += [("model", name)] if new else []
                 found.append(name)
         found = list(dict.fromkeys(found))
-        spec = replace(asked.spec, models=tuple(found), dataset=dataset, hypotheses=tuple(names))
+        spec = replace(asked.spec, models=tuple(found), dataset=dataset, hypotheses=tuple(names), measures=tuple(calls))
         if asked.units is None:
             return spec
         units = {name: self._units(name, spec.layers, asked.units) for name in found}
@@ -197,10 +206,17 @@ class Runs:
             dataset = catalog.dataset(cursor, spec.dataset)
             known = self.hypotheses.load(spec.hypotheses)
             register_functions(workspace, [h.function for h in known.values() if h.function])
-            job = bind_job(spec, models, dataset, known, connection=cursor, workspace=workspace)
+            own = self.measures.known()
+            job = bind_job(spec, models, dataset, known, own, connection=cursor, workspace=workspace)
         labels = {x.name: x.fingerprint for x in job.labels.labels}
         fingerprints = {name: row.fingerprint for name, (row, _) in loaded.items()}
-        return job, {"models": fingerprints, "dataset": dataset.fingerprint, "hypotheses": labels}
+        measures = {m.name: own.rows[m.name].fingerprint for m in job.measures if m.name in own.rows}
+        return job, {
+            "models": fingerprints,
+            "dataset": dataset.fingerprint,
+            "hypotheses": labels,
+            "measures": measures,
+        }
 
     def _drive(
         self,
@@ -213,11 +229,11 @@ class Runs:
         observe: Observe,
     ) -> None:
         from deepbase.engine.base import RunState
-        from deepbase.engine.driver import drive
+        from deepbase.engine.driver import drive, restored
 
         state, seconds = RunState(), 0.0
         if saved is not None:
-            state, seconds = RunState.from_bytes(saved.state, job.state_types, job.state_device), saved.seconds
+            state, seconds = restored(job, saved.state), saved.seconds
         drive(
             job,
             self.store,
@@ -231,7 +247,7 @@ class Runs:
 
     def _forget(self, added: _Added, spec: InspectSpec) -> None:
         """Leave the database as it was before a request, unless its run has something to keep."""
-        if not (added.names or added.hypotheses or added.run or spec.selection):
+        if not (added.names or added.hypotheses or added.measures or added.run or spec.selection):
             return
         with self.store.transaction() as cursor:
             if str(added.run) in catalog.names(cursor, "run"):
@@ -242,6 +258,7 @@ class Runs:
             for noun, name in added.names:
                 catalog.remove(cursor, noun, name)
             self.hypotheses.restore(cursor, added.hypotheses)
+            self.measures.restore(cursor, added.measures)
             selections.remove_unused(cursor)
 
 
@@ -250,7 +267,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name, fingerprint in now["models"].items():
         if before["models"].get(name) != fingerprint:
             return f"model '{name}'"
-    return next((what for what in ("dataset", "hypotheses") if before[what] != now[what]), None)
+    return next((what for what in ("dataset", "hypotheses", "measures") if before[what] != now[what]), None)
 
 
 def _several(values: str | Sequence[str]) -> tuple[str, ...]:

@@ -169,6 +169,7 @@ class Script:
             whole,
             connect=self._connection,
             hypotheses=self.database.hypotheses,
+            measures=self.database.measures,
             keep=self.database.keep,
             catalog_name=self.database.store.name,
         )

@@ -6,9 +6,10 @@
     CREATE [OR REPLACE] HYPOTHESIS [IF NOT EXISTS] name AS expression
     CREATE [OR REPLACE] HYPOTHESIS name FROM 'file.py:function'
     CREATE [OR REPLACE] HYPOTHESES FROM 'file.py'
-    DROP MODEL | DATASET | HYPOTHESIS | RUN [IF EXISTS] name
-    SHOW MODELS | DATASETS | HYPOTHESES | RUNS
-    DESCRIBE MODEL | DATASET | HYPOTHESIS | RUN name
+    CREATE [OR REPLACE] MEASURES FROM 'file.py'
+    DROP MODEL | DATASET | HYPOTHESIS | MEASURE | RUN [IF EXISTS] name
+    SHOW MODELS | DATASETS | HYPOTHESES | MEASURES | RUNS
+    DESCRIBE MODEL | DATASET | HYPOTHESIS | MEASURE | RUN name
 
 They do what the commands of the command line do, with the same messages. An option of a model that is none of those for
 loading it is a tag: a column of `models`.
@@ -31,7 +32,15 @@ from deepbase.query.source import Source
 if TYPE_CHECKING:
     from deepbase.database import Database
 
-NOUNS: Mapping[str, Noun] = {"MODEL": "model", "DATASET": "dataset", "HYPOTHESIS": "hypothesis", "RUN": "run"}
+NOUNS: Mapping[str, Noun] = {
+    "MODEL": "model",
+    "DATASET": "dataset",
+    "HYPOTHESIS": "hypothesis",
+    "MEASURE": "measure",
+    "RUN": "run",
+}
+SEVERAL = ("HYPOTHESES", "MEASURES")
+"""What a file may hold several of."""
 LISTS: Mapping[str, str] = {
     "MODELS": "SELECT model, architecture, parameters, context, padding, * EXCLUDE (model, architecture, parameters, "
     "context, padding, source, fingerprint, options, registered), source FROM models ORDER BY model",
@@ -41,7 +50,7 @@ LISTS: Mapping[str, str] = {
     "array_to_string(CAST(spec->'models' AS VARCHAR[]), ', ') AS models, spec->>'dataset' AS dataset, records_seen, "
     "symbols_seen, round(seconds, 1) AS seconds, stopped_because FROM runs ORDER BY run",
 }
-"""What is listed of the things that have names."""
+"""What is listed of the things that have names; measures are listed with those that DeepBase brings along."""
 DETAILS: Mapping[Noun, str] = {
     "model": "SELECT layer, layer_index, width, kind FROM layers WHERE model = {name} ORDER BY layer_index",
     "dataset": 'SELECT c.name AS "column", c.level, c.kind, c.values FROM (SELECT unnest(from_json(columns, '
@@ -76,16 +85,26 @@ def hypotheses_told(found: Sequence[str], source: str) -> list[str]:
     return told or [f"{source} is known already, and needs no registering"]
 
 
+def measures_told(found: Sequence[str]) -> list[str]:
+    """What is said of measures that were registered."""
+    return [f"registered measure {one}" for one in found]
+
+
+def list_query(database: Database, what: str) -> str:
+    """The query that lists things of a kind, such as `MODELS`."""
+    return database.measures.listed() if what == "MEASURES" else LISTS[what]
+
+
 def is_ours(found: Sequence[Token]) -> bool:
     """Whether the tokens of a statement begin one of these."""
     words = [t.upper for t in found[:4]] + [""] * 4
     if words[0] == "CREATE":
         word = words[3] if words[1:3] == ["OR", "REPLACE"] else words[1]
-        return word in ("MODEL", "DATASET", "HYPOTHESIS", "HYPOTHESES")
+        return word in ("MODEL", "DATASET", "HYPOTHESIS", *SEVERAL)
     if words[0] == "DROP":
         return words[1] in NOUNS
     if words[0] == "SHOW":
-        return words[1] in LISTS and len(found) == 2
+        return words[1] in (*LISTS, "MEASURES") and len(found) == 2
     return words[0] in ("DESCRIBE", "DESC") and words[1] in NOUNS and len(found) == 3
 
 
@@ -122,7 +141,7 @@ class Ours:
         """
         word = self._word("CREATE", "DROP", "SHOW", "DESCRIBE", "DESC")
         if word == "SHOW":
-            return LISTS[self._word(*LISTS)]
+            return list_query(self.database, self._word(*LISTS, "MEASURES"))
         if word in ("DESCRIBE", "DESC"):
             noun = NOUNS[self._word(*NOUNS)]
             return self._describe(noun, self._name(noun))
@@ -136,13 +155,13 @@ class Ours:
         show: Mapping[Noun, Callable[[str], Any]] = {
             "model": self.database.model,
             "dataset": self.database.dataset,
-            "hypothesis": self.database.hypothesis,
+            "hypothesis": lambda name: vars(self.database.hypothesis(name)),
+            "measure": self.database.measure,
             "run": lambda run: self.database.run(runs.number(run)),
         }
         known = show[noun](name)
-        if noun == "hypothesis":  # it may be one of the library, which is in no table
-            columns = vars(known).items()
-            return "SELECT " + ", ".join(f"{catalog.literal(v) if v else 'NULL'} AS {k}" for k, v in columns)
+        if noun in ("hypothesis", "measure"):  # it may be one that DeepBase brings along, which is in no table
+            return "SELECT " + ", ".join(f"{_constant(v)} AS {catalog.quoted(k)}" for k, v in known.items())
         return DETAILS[noun].format(name=catalog.literal(name))
 
     def _drop(self) -> None:
@@ -157,12 +176,15 @@ class Ours:
 
     def _create(self) -> None:
         replace = self._optional("OR", "REPLACE")
-        word = self._word("MODEL", "DATASET", "HYPOTHESIS", "HYPOTHESES")
-        if word == "HYPOTHESES":
+        word = self._word("MODEL", "DATASET", "HYPOTHESIS", *SEVERAL)
+        if word in SEVERAL:
             self._word("FROM")
-            source = str(self._value("a file, such as 'my_hypotheses.py'"))
+            source = str(self._value(f"a file, such as 'my_{word.lower()}.py'"))
             self._end()
-            self._told(hypotheses_told(self.database.register_hypotheses(source, replace=replace), source))
+            if word == "MEASURES":
+                self._told(measures_told(self.database.register_measures(source, replace=replace)))
+            else:
+                self._told(hypotheses_told(self.database.register_hypotheses(source, replace=replace), source))
             return
         noun = NOUNS[word]
         only_new = self._optional("IF", "NOT", "EXISTS")
@@ -284,7 +306,16 @@ class Ours:
         token = self._peek()
         found = "the end" if not token.text else token.text if token.kind == "string" else f"'{token.text}'"
         words = " ".join(
-            t.upper for t in self.tokens[:4] if t.upper in ("CREATE", "DROP", "DESCRIBE", *NOUNS, "HYPOTHESES")
+            t.upper for t in self.tokens[:4] if t.upper in ("CREATE", "DROP", "DESCRIBE", *NOUNS, *SEVERAL)
         )
         message = f"{words} expects {what}, and found {found}"
         return at_token(message, "See docs/sql.md for the statements.", self.source, token, self.whole)
+
+
+def _constant(value: Any) -> str:
+    """A fact as an SQL constant; an empty text is none."""
+    if value is None or value == "":
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value!r}::DOUBLE" if isinstance(value, float) else catalog.literal(str(value))

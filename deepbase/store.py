@@ -19,10 +19,10 @@ import duckdb
 from deepbase.errors import CatalogError, QueryError
 from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
-FORMAT = 3
+FORMAT = 4
 SCRIPTS = ("catalog.sql", "tables.sql", "macros.sql")
 OURS = frozenset(
-    {"models", "layers", "units", "datasets", "inputs", "hypotheses", "selections"}
+    {"models", "layers", "units", "datasets", "inputs", "hypotheses", "measures", "selections"}
     | {"runs", "run_hypotheses", "scores", "checkpoints"}
 )
 

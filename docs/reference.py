@@ -101,7 +101,8 @@ def _measures() -> str:
         "# Measures\n",
         "A measure is named with `-m` or `measures=[...]`. All of them come out of one pass over the data, for all",
         "units and hypotheses at once. On the symbols that were read each is the textbook value, within 1e-5, unless",
-        "the row's `note` or the table says otherwise. Options stand in parentheses, as in `lda(control := true)`.\n",
+        "the row's `note` or the table says otherwise. Options stand in parentheses, as in `lda(control := true)`.",
+        "[Measures of your own](own-measures.md) are used in the same way.\n",
     ]
     for title, text, belongs in MEASURE_KINDS:
         chosen = {name: m for name, m in MEASURES.items() if belongs(m)}

@@ -83,6 +83,20 @@ COMMENT ON COLUMN hypotheses.description IS 'One line.';
 COMMENT ON COLUMN hypotheses.expression IS 'The SQL expression; NULL for a Python function.';
 COMMENT ON COLUMN hypotheses.registered IS 'When (UTC).';
 
+CREATE TABLE IF NOT EXISTS measures (
+    measure VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL,
+    description VARCHAR NOT NULL,
+    registered TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE measures IS 'The user''s own measures; those of DeepBase need no registering.';
+COMMENT ON COLUMN measures.measure IS 'The name that queries use.';
+COMMENT ON COLUMN measures.source IS 'file.py:Class, or python for a class that was handed over.';
+COMMENT ON COLUMN measures.fingerprint IS 'A digest of its code.';
+COMMENT ON COLUMN measures.description IS 'One line.';
+COMMENT ON COLUMN measures.registered IS 'When (UTC).';
+
 CREATE TABLE IF NOT EXISTS selections (
     selection VARCHAR NOT NULL,
     record BIGINT NOT NULL,
@@ -113,7 +127,7 @@ COMMENT ON COLUMN runs.run IS 'Its number.';
 COMMENT ON COLUMN runs.started IS 'When it began (UTC).';
 COMMENT ON COLUMN runs.finished IS 'When it ended (UTC).';
 COMMENT ON COLUMN runs.status IS 'running, done, interrupted (by Ctrl-C or a kill) or failed (by an error); the last two can be resumed.';
-COMMENT ON COLUMN runs.spec IS 'What was asked for, with the fingerprints of the models, the dataset and the hypotheses.';
+COMMENT ON COLUMN runs.spec IS 'What was asked for, with the fingerprints of the models, the dataset, the hypotheses and the user''s own measures.';
 COMMENT ON COLUMN runs.records_seen IS 'The records that the scores rest on.';
 COMMENT ON COLUMN runs.symbols_seen IS 'The symbols that the scores rest on, those of all models together.';
 COMMENT ON COLUMN runs.stopped_because IS 'Why it ended.';

@@ -33,6 +33,7 @@ from deepbase.inputs.stream import Records
 from deepbase.labels.base import Label, categories, whole
 from deepbase.labels.evaluate import Labels
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target
+from deepbase.measures.own import a_state, named_arrays
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
 
@@ -196,7 +197,10 @@ class SliceState:
 
     def merge(self, later: Self) -> Self:
         """The state with that of a later block; neither is changed."""
-        merged = {k: {t: self.layers[k][t].merge(s) for t, s in states.items()} for k, states in later.layers.items()}
+        merged = {
+            layer: {kind: a_state(kind, self.layers[layer][kind].merge(s), "merge") for kind, s in states.items()}
+            for layer, states in later.layers.items()
+        }
         return type(self)(later.label_shift, self.symbols + later.symbols, self.records + later.records, merged)
 
 
@@ -250,17 +254,17 @@ class RunState:
         for i, part in enumerate(self.slices.values()):
             for name in ARRAYS:
                 tensors[f"{i}/{name}"] = torch.from_numpy(getattr(part, name)).clone()  # slices may share theirs
-            for layer, states in part.layers.items():
-                for kind, state in states.items():
-                    arrays = state.arrays().items()
-                    tensors.update({f"{i}/state/{kind.__name__}/{n}/{layer}": v for n, v in arrays})
+            for layer, states in part.layers.items():  # in the order of the state types: two may have one name
+                for k, state in enumerate(states.values()):
+                    arrays = named_arrays(state).items()
+                    tensors.update({f"{i}/state/{k}/{n}/{layer}": v for n, v in arrays})
         facts = {name: getattr(self, name) for name in ("next_block", "records_seen", "symbols_seen")}
         run = {**facts, "counts": dict(self.counts), "slices": list(self.slices)}
         return bytes(save_tensors(tensors, {"run": json.dumps(run)}))
 
     @classmethod
     def from_bytes(cls, data: bytes, state_types: Sequence[type[AbstractState]], device: torch.device) -> Self:
-        """The state that `to_bytes` wrote."""
+        """The state that `to_bytes` wrote, of a run with the same state types in the same order."""
         tensors = load_tensors(data)
         facts = json.loads(_metadata(data)["run"])
         parts: list[dict[str, Tensor]] = [{} for _ in facts["slices"]]
@@ -280,9 +284,9 @@ def _slice_state(
 ) -> SliceState:
     """The state of a slice that was written as these arrays."""
     layers: dict[str, dict[type[AbstractState], AbstractState]] = {}
-    for kind in state_types:
+    for k, kind in enumerate(state_types):
         arrays: dict[str, dict[str, Tensor]] = {}
-        prefix = f"state/{kind.__name__}/"
+        prefix = f"state/{k}/"
         for name, tensor in tensors.items():
             if name.startswith(prefix):
                 array, _, layer = name.removeprefix(prefix).partition("/")

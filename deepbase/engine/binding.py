@@ -20,7 +20,7 @@ from deepbase.labels.base import Registered
 from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type
 from deepbase.measures.base import AbstractMeasure
-from deepbase.measures.registry import measures
+from deepbase.measures.registry import Known, measures
 from deepbase.models.base import InspectableModel
 from deepbase.models.random import randomized
 from deepbase.query.base import InspectSpec
@@ -48,6 +48,7 @@ def bind_job(
     models: Sequence[Named],
     dataset: DatasetRow,
     known: Mapping[str, Registered],
+    known_measures: Known,
     *,
     connection: duckdb.DuckDBPyConnection,
     workspace: duckdb.DuckDBPyConnection,
@@ -59,13 +60,14 @@ def bind_job(
         models: its models.
         dataset: its dataset.
         known: the hypotheses that may be named, those that are named with their functions.
+        known_measures: the measures that may be named.
         connection: a connection to the catalog.
         workspace: a connection of the job's own, on which labels are evaluated while it runs.
 
     Raises:
         DeepBaseError: whatever the request names that is not there.
     """
-    chosen = measures(spec.measures)
+    chosen = measures(spec.measures, known_measures)
     if not spec.hypotheses and (needing := [m.name for m in chosen if m.kinds]):
         raise HypothesisError(
             f"no hypothesis is asked for, and {', '.join(needing)} compares units with one",

@@ -25,6 +25,7 @@ from deepbase.engine.loop import fold_blocks
 from deepbase.engine.memory import give_back_memory
 from deepbase.engine.results import computed, score_tables
 from deepbase.errors import CatalogError, InspectionError
+from deepbase.measures.own import naming
 from deepbase.store import Store
 
 PROGRESS_SECONDS = 0.5
@@ -75,7 +76,7 @@ def drive(
     show = _Show(observe, job.records.expected, writer)
     with store.released():
         try:
-            with _interruptible() as check:
+            with naming(job.measures), _interruptible() as check:
 
                 def between(records: int, symbols: int) -> None:
                     check()
@@ -92,7 +93,18 @@ def drive(
             writer.fail(state, error)
             raise
         limited = job.records.limit < job.records.matching
-        writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
+        try:
+            with naming(job.measures):
+                writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
+        except Exception as error:
+            writer.fail(state, error)
+            raise
+
+
+def restored(job: Job, data: bytes) -> RunState:
+    """The state that a run of a job had written."""
+    with naming(job.measures):
+        return RunState.from_bytes(data, job.state_types, job.state_device)
 
 
 class _Show:
@@ -152,9 +164,7 @@ class _Writer:
         start = time.monotonic()
         saved = None if status == "done" or not state.is_saved else state.to_bytes()
         with computed(score_tables(self.run, self.job, state), self.job.is_quick) as tables:
-            standing = runs.Standing(
-                status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts
-            )
+            standing = self._standing(state, status, because)
             with self.store.transaction(patience) as cursor:
                 runs.write(cursor, self.run, standing, tables, saved)
         give_back_memory()
@@ -162,11 +172,25 @@ class _Writer:
         self.cost = self.written - start
 
     def fail(self, state: RunState, error: BaseException) -> None:
-        """Mark the run as failed, and keep what it had; the error comes first, whatever else goes wrong."""
+        """Mark the run as failed, and keep what it had; the error comes first, whatever else goes wrong.
+
+        Where it is the scores themselves that fail, there are none.
+        """
+        because = " ".join(f"{type(error).__name__}: {error}".split())
         try:
-            self.write(state, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
-        except Exception as second:
-            error.add_note(f"Run {self.run} could not be marked as failed: {second}")
+            self.write(state, "failed", because)
+        except Exception:
+            saved = None
+            with suppress(Exception):
+                saved = state.to_bytes() if state.is_saved else None
+            try:
+                with self.store.transaction(math.inf) as cursor:
+                    runs.write(cursor, self.run, self._standing(state, "failed", because), (), saved)
+            except Exception as second:
+                error.add_note(f"Run {self.run} could not be marked as failed: {second}")
+
+    def _standing(self, state: RunState, status: str, because: str | None) -> runs.Standing:
+        return runs.Standing(status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from deepbase.engine.base import Job, Part, RunState
 from deepbase.engine.behaviors import unlabelled
 from deepbase.engine.loop import Session, block_of, fold, own_labels, slices_of
 from deepbase.measures.base import AbstractState
+from deepbase.measures.own import naming
 
 PLACES = (0.5, 0.75, 0.25, 0.0, 1.0)
 """Which batches are timed, from the longest to the shortest, as far as patience goes."""
@@ -60,7 +61,8 @@ def estimate(job: Job, session: Session) -> Estimate:
             break
     if table is None:
         return Estimate(0, 0, 0, 0.0, state_bytes(job, 0))
-    parts = [_part(job, part, table) for part in job.parts]
+    with naming(job.measures):
+        parts = [_part(job, part, table) for part in job.parts]
     whole = job.records.expected / table.num_rows
     return Estimate(
         sample=max(p.sample for p in parts),

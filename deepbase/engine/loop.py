@@ -20,6 +20,7 @@ from deepbase.engine.behaviors import behaviors, unlabelled
 from deepbase.engine.memory import give_back_memory
 from deepbase.inputs.symbols import make_block
 from deepbase.measures.base import AbstractState, BatchLabels
+from deepbase.measures.own import a_state
 
 Between = Callable[[int, int], None]
 States = dict[str, dict[type[AbstractState], AbstractState]]
@@ -165,7 +166,8 @@ def fold(
             if number not in found:  # before the forward: what lives long must not lie between what comes and goes
                 so_far = own[number].so_far
                 found[number] = {
-                    x: {kind: s.empty_like(piece) for kind, s in so_far.get(x, {}).items()} for x in chosen
+                    x: {kind: a_state(kind, s.empty_like(piece), "empty_like") for kind, s in so_far.get(x, {}).items()}
+                    for x in chosen
                 }
             rows = slice(first - batch.first, first - batch.first + count)
             pieces.append((rows, piece, found[number]))
@@ -198,9 +200,9 @@ def _visit(
             known = states[layer].get(kind)
             own = units[rows]
             if known is None:
-                states[layer][kind] = kind.first(own, labels, job.memory(layers[layer]))
+                states[layer][kind] = a_state(kind, kind.first(own, labels, job.memory(layers[layer])), "first")
             else:
-                states[layer][kind] = known.update(own, labels)
+                states[layer][kind] = a_state(kind, known.update(own, labels), "update")
 
 
 def _label_shift(job: Job, labels: LabelBehavior, state: SliceState | None) -> Floats:

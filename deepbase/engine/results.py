@@ -13,6 +13,7 @@ import pyarrow as pa
 from deepbase.blocks import SCORES_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
 from deepbase.measures.base import AbstractMeasure, Target, Values
+from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.rows import Rows
@@ -82,12 +83,14 @@ class _Scored:
 
     def __init__(self, found: SliceState, layers: Sequence[ChosenLayer]) -> None:
         self.states = [found.layers[x.layer] for x in layers]
+        self.units = sum(x.width for x in layers)
         self.group: UnitGroup | None = None
 
     def by(self, measure: AbstractMeasure, targets: Sequence[Target]) -> Values:
         """The scores; of several layers, one after the other."""
         if not isinstance(measure, AbstractProbe):
-            return measure.compute(self.states[0][measure.state_type], targets)
+            scores = measure.compute(self.states[0][measure.state_type], targets)
+            return conventional(measure, scores, targets, self.units)
         if self.group is None:
             rows = [s[Rows] for s in self.states]
             self.group = UnitGroup([x for x in rows if isinstance(x, Rows)])

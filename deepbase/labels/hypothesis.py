@@ -31,7 +31,6 @@ distinct value of a chunk. Calls of one function never overlap, so it need not b
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import threading
@@ -46,6 +45,7 @@ import pyarrow as pa
 
 from deepbase.blocks import Kind
 from deepbase.errors import HypothesisError, nearest
+from deepbase.python_files import code_text, where
 
 SQL_TYPES: dict[type, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 KNOWN_NUMBERS = ("record", "position", "start", "end", "word_index", "head")
@@ -125,7 +125,7 @@ class Hypothesis:
                 "Annotate it as -> Literal['a', 'b'], or pass values=['a', 'b'].",
             )
         self.source = "python"
-        self.where, self.fingerprint = _origin(function)
+        self.where, self.fingerprint = where(function), hashlib.sha256(code_text(function).encode()).hexdigest()
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -354,32 +354,6 @@ def _unwrap_list(hint: Any) -> tuple[Any, bool]:
     if typing.get_origin(hint) in (list, Sequence, tuple):
         return _without_none(typing.get_args(hint)[0])[0], True
     return hint, False
-
-
-def _origin(function: Callable[..., Any]) -> tuple[str, str]:
-    """Where a function was written, and a digest of its code, its defaults and what it encloses."""
-    try:
-        source = inspect.getsource(function)
-        where = f"{inspect.getsourcefile(function)}:{function.__code__.co_firstlineno}"
-    except (OSError, TypeError, AttributeError):
-        code = getattr(function, "__code__", None)
-        source = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}" if code else repr(function)
-        where = "an unknown place"
-    held = [
-        *(getattr(function, "__defaults__", None) or ()),
-        *(getattr(function, "__kwdefaults__", None) or {}).values(),
-    ]
-    for cell in getattr(function, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # a name that is not bound yet
-            held.append(cell.cell_contents)
-    return where, hashlib.sha256("\n".join([source, *map(_told, held)]).encode()).hexdigest()
-
-
-def _told(value: object) -> str:
-    """A value as text that is the same in every process, as far as that is easy."""
-    if isinstance(value, set | frozenset):
-        return str(sorted(map(repr, value)))
-    return value.__code__.co_code.hex() if isinstance(value, types.FunctionType) else repr(value)
 
 
 def _shown(value: Any) -> str:

@@ -132,6 +132,13 @@ class BatchLabels:
         n, sums, squares = (v.new_zeros(GROUPS, v.shape[1]).index_add_(0, self.group, v) for v in several)
         return n, sums, squares
 
+    @property
+    def known(self) -> Tensor:
+        """bool[symbol, column], where there is a value."""
+        if self.valid is None:
+            return torch.ones_like(self.values, dtype=torch.bool)
+        return self.valid[:, self.null_class] > 0
+
     @cached_property
     def portions(self) -> tuple[Portion, ...]:
         """The symbols in portions of at most `ROWS`."""
@@ -210,7 +217,7 @@ class AbstractState(abc.ABC):
 
     saved: ClassVar[bool] = True
     quick: ClassVar[bool] = True
-    cost: ClassVar[str]
+    cost: ClassVar[str] = ""
 
     @abc.abstractmethod
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
@@ -232,14 +239,15 @@ class AbstractState(abc.ABC):
     def empty_like(self, labels: BatchLabels) -> Self:
         """A state that has seen nothing and suits these labels, with this one's pilot values of the units."""
 
-    @abc.abstractmethod
     def arrays(self) -> dict[str, Tensor]:
-        """The state as named arrays, on the CPU."""
+        """The state as named arrays, on the CPU; those of a dataclass of tensors are its fields."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {n: value.cpu().clone(memory_format=torch.contiguous_format) for n, value in own.items()}
 
     @classmethod
-    @abc.abstractmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
         """The state that `arrays` wrote."""
+        return cls(**{name: value.to(device) for name, value in arrays.items()})
 
     @classmethod
     @abc.abstractmethod
@@ -355,6 +363,17 @@ class Values:
     shuffled_score: Floats | None = None
     baseline_score: Floats | None = None
 
+    @classmethod
+    def of(cls, score: Tensor, missing: str) -> Self:
+        """Scores that are missing for one reason only.
+
+        Args:
+            score: float[target, unit]; what is not finite is no score.
+            missing: the note of those.
+        """
+        known = score.isfinite().cpu().numpy()
+        return cls(np.where(known, score.double().cpu().numpy(), np.nan), (~known).astype(np.uint8), (None, missing))
+
     def units(self, units: slice) -> Self:
         """The scores of some of the units."""
         several = ("unit_score", "note", "p_value", "q_value")
@@ -383,7 +402,7 @@ class AbstractMeasure(abc.ABC):
         name: what queries call it.
         description: one line.
         formula: for people, in plain text.
-        source: where it is from.
+        source: where it is from; a user's own measure may leave it and the formula out.
         state_type: the state that it reads; measures of one state type share it.
         range: the least and the greatest score.
         signed: whether the sign of a score means a direction, so that strength is its absolute value.
@@ -396,8 +415,8 @@ class AbstractMeasure(abc.ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
-    formula: ClassVar[str]
-    source: ClassVar[str]
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     state_type: ClassVar[type[AbstractState]]
     range: ClassVar[tuple[float, float]]
     signed: ClassVar[bool]

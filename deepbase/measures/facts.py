@@ -9,7 +9,7 @@ Memory: `52 * units` bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
@@ -106,15 +106,6 @@ class UnitSums(AbstractState):
                 p4 + 4 * a * p3 + 6 * a**2 * p2 + 4 * a**3 * p1 + n * a**4,
             ]
         )
-
-    def arrays(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {name: value.cpu().clone() for name, value in vars(self).items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
-        """The state that `arrays` wrote."""
-        return cls(**{name: value.to(device) for name, value in arrays.items()})
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:

@@ -32,8 +32,7 @@ Memory: `units * GROUPS * (4 * hypotheses + 16 * null classes)` bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self, final
 
@@ -178,15 +177,6 @@ class PairMoments(AbstractState):
             yy_of=self.yy_of + 2 * b * self.y_of + n_y * b * b,
             xy_of=xy.float(),
         )
-
-    def arrays(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {f.name: getattr(self, f.name).cpu().clone() for f in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Tensor], device: torch.device) -> Self:
-        """The state that `arrays` wrote."""
-        return cls(**{name: value.to(device) for name, value in arrays.items()})
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:

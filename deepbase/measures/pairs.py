@@ -48,7 +48,7 @@ class Pearson(AbstractMeasure):
         of = state.null_class
         covariance = state.xy / state.symbols() - mean_x[of] * mean_y[:, None]
         score = covariance / (variance_x.sqrt()[of] * variance_y.sqrt()[:, None])
-        return _values(score.clamp(-1, 1), state, targets, self.kinds)
+        return pair_values(score.clamp(-1, 1), state, targets, self.kinds)
 
 
 @final
@@ -68,7 +68,7 @@ class MeanDifference(AbstractMeasure):
     def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in the scale of the unit."""
         assert isinstance(state, PairMoments)
-        return _values(_difference(state), state, targets, self.kinds)
+        return pair_values(_difference(state), state, targets, self.kinds)
 
 
 @final
@@ -113,7 +113,7 @@ class CohensD(AbstractMeasure):
         score = torch.where(exact | (n <= 2), torch.nan, score)
         if self.unbiased:
             score = score * _small_sample_correction(n - 2)
-        found = _values(score, state, targets, self.kinds, undefined=NO_VARIATION)
+        found = pair_values(score, state, targets, self.kinds, undefined=NO_VARIATION)
         if self.unbiased:
             few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()[_first_columns(targets)]
             return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
@@ -143,7 +143,7 @@ class ClassSelectivity(AbstractMeasure):
         inside = state.xy / state.y[:, None] + state.unit_shift
         outside = inside - _difference(state)
         score = _difference(state) / (inside.abs() + outside.abs())
-        return _values(score.clamp(-1, 1), state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
+        return pair_values(score.clamp(-1, 1), state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
 
 
 @final
@@ -174,7 +174,7 @@ class CorrelationRatio(AbstractMeasure):
         firsts = _first_columns(targets)
         total = (state.symbols() * state.unit_moments()[1][state.null_class])[firsts]
         score = (torch.stack(between) / total).clamp(0, 1).sqrt()
-        return _values(score, state, targets, self.kinds, constant=constant)
+        return pair_values(score, state, targets, self.kinds, constant=constant)
 
 
 def _small_sample_correction(freedom: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def _first_columns(targets: Sequence[Target]) -> list[int]:
     return [t.columns[0] for t in targets]
 
 
-def _values(
+def pair_values(
     score: Tensor,
     state: PairMoments,
     targets: Sequence[Target],
@@ -205,7 +205,7 @@ def _values(
     undefined: int = NOT_FINITE,
     constant: Sequence[bool] | None = None,
 ) -> Values:
-    """Scores with the conventions applied: a pair without a value is NaN and has a note.
+    """Scores with the conventions of all measures applied: a pair without a value is NaN and has a note.
 
     Args:
         score: float64[column, unit]; [target, unit] where `constant` is given.

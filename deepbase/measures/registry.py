@@ -63,18 +63,23 @@ OPTION = re.compile(
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in single quotes"}
 
 
-def measures(calls: Sequence[str]) -> tuple[AbstractMeasure, ...]:
+Known = Mapping[str, type[AbstractMeasure]]
+"""The measures that a call may name: those above, and a user's own."""
+
+
+def measures(calls: Sequence[str], known: Known = MEASURES) -> tuple[AbstractMeasure, ...]:
     """The measures of these calls, each once, in order.
 
     Args:
         calls: names, or calls with options.
+        known: the measures that there are.
 
     Raises:
         MeasureError: for an unknown name or option, a value of the wrong type, or no measure at all.
     """
     if not calls:
-        raise MeasureError("no measure is asked for", f"{nearest('', MEASURES)}")
-    return tuple(dict.fromkeys(m for call in calls for m in _made(*parse_call(call)).each()))
+        raise MeasureError("no measure is asked for", f"{nearest('', known)}")
+    return tuple(dict.fromkeys(m for call in calls for m in made(*parse_call(call), known).each()))
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
@@ -106,7 +111,7 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def call_text(name: str, options: Mapping[str, Any]) -> str:
+def call_text(name: str, options: Mapping[str, Any], known: Known = MEASURES) -> str:
     """The canonical text of a call.
 
     >>> call_text("cohens_d", {"unbiased": True}), call_text("cohens_d", {"unbiased": False})
@@ -115,19 +120,24 @@ def call_text(name: str, options: Mapping[str, Any]) -> str:
     Raises:
         MeasureError: for an unknown name or option, or a value of the wrong type.
     """
-    return _made(name, options).call
+    return made(name, options, known).call
 
 
-def _made(name: str, options: Mapping[str, Any]) -> AbstractMeasure:
-    if name not in MEASURES:
-        raise MeasureError(f"unknown measure '{name}'", nearest(name, MEASURES))
-    kind = MEASURES[name]
+def made(name: str, options: Mapping[str, Any], known: Known = MEASURES) -> AbstractMeasure:
+    """The measure of a name and options.
+
+    Raises:
+        MeasureError: for an unknown name or option, or a value of the wrong type.
+    """
+    if name not in known:
+        raise MeasureError(f"unknown measure '{name}'", nearest(name, known))
+    kind = known[name]
     types = typing.get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
+    named = [f.name for f in fields(kind)]
     values = {}
     for option, value in options.items():
-        if option not in known:
-            hint = nearest(option, known) if known else "It has no options."
+        if option not in named:
+            hint = nearest(option, named) if named else "It has no options."
             raise MeasureError(f"measure '{name}' has no option '{option}'", hint)
         values[option] = _typed(name, option, value, types[option])
     return kind(**values)

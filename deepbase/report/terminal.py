@@ -191,10 +191,10 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     if found.scores.aggregate("count(group_score)").fetchall()[0][0]:
         columns.insert(columns.index("unit"), "group_score")
     parts = "measure, hypothesis, slice"
-    best = f"if(measure IN {_sql_list(found.falling)}, -group_score, group_score) DESC NULLS LAST"
-    rank = (
-        f"row_number() OVER (PARTITION BY {parts} ORDER BY {best}, abs(unit_score) DESC NULLS LAST, model, layer, unit)"
-    )
+    falling, unsigned = (f"measure IN {_sql_list(calls)}" for calls in (found.falling, found.unsigned))
+    best = f"if({falling}, -group_score, group_score) DESC NULLS LAST"
+    strength = f"if({unsigned}, if({falling}, -unit_score, unit_score), abs(unit_score)) DESC NULLS LAST"
+    rank = f"row_number() OVER (PARTITION BY {parts} ORDER BY {best}, {strength}, model, layer, unit)"
     rows, condition = "found", "true"
     if top:
         group = f"OVER (PARTITION BY {parts}, model, layer"

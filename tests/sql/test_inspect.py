@@ -526,7 +526,7 @@ def test_messages_show_the_line(study, query, message):
         (QUERY.replace("USING pearson", ""), "OVER", "INSPECT expects USING and a measure, and found 'OVER'."),
         (QUERY.replace("U.unit AND H", "unit AND H"), "unit", "INSPECT needs the units, such as U.unit: "),
         ("SELECT 1 FROM inspect(model := 'a', dataset := 'b', hypotesis := 'c')", "hypotesis", "unknown option"),
-        ("SELECT 1 FROM inspect(model := 'a', dataset := 'b')", "inspect", "inspect(...) needs hypotheses."),
+        ("SELECT 1 FROM inspect(model := 'a', hypotheses := ['c'])", "inspect", "inspect(...) needs dataset."),
     ],
 )  # fmt: skip
 def test_mistakes_are_shown_where_they_are(study, query, wrong, message):

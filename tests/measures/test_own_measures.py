@@ -1,0 +1,259 @@
+"""A class that is a measure of one's own: what is asked of it, how it is tried, and who is named where it fails."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from harness import CPU, block_state, hard_data, label_shift, targets_of
+
+import deepbase
+from deepbase.errors import MeasureError
+from deepbase.measures.base import NOTES, WRONG_KIND
+from deepbase.measures.own import UNKNOWN, checked, conventional, naming, tried
+from deepbase.measures.registry import MEASURES, call_text, measures
+from deepbase.python_files import execute
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "my_measures.py"
+GOOD = """
+from dataclasses import dataclass, field
+import torch
+import deepbase
+
+@dataclass(frozen=True)
+class Sums(deepbase.MeasureState):
+    total: torch.Tensor
+
+    @classmethod
+    def first(cls, units, labels, memory):
+        return cls(units.sum(0))
+
+    def empty_like(self, labels):
+        return Sums(torch.zeros_like(self.total))
+
+    def update(self, units, labels):
+        return Sums(self.total + units.sum(0))
+
+    def merge(self, other):
+        return Sums(self.total + other.total)
+
+    @classmethod
+    def memory(cls, units, columns, symbols, limit):
+        return 4 * units
+
+@dataclass(frozen=True)
+class Total(deepbase.Measure):
+    scale: float = 1.0
+
+    name = "total"
+    description = "what a unit adds up to"
+    state_type = Sums
+    range = (-1e9, 1e9)
+    signed = True
+    kinds = ("boolean",)
+
+    def compute(self, state, targets):
+        score = self.scale * state.total.expand(len(targets), -1)
+        return deepbase.Values.of(score, "none")
+"""
+
+
+def loaded(tmp_path: Path, content: str, name: str = "Total") -> object:
+    path = tmp_path / "mine.py"
+    path.write_text(textwrap.dedent(content))
+    return vars(execute(path, MeasureError))[name]
+
+
+def said(kind: object) -> str:
+    """What is said of a class that does not keep the contract."""
+    with pytest.raises(MeasureError) as error:
+        tried(checked(kind, "'it'")())
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(deepbase.Measure)", "", "'it' is no measure, but a class Total. A measure is a class under "),
+        ("@dataclass(frozen=True)\nclass Total", "class Total", "'it' is no frozen dataclass. Write @dataclass(froz"),
+        ("def compute", "def score", "'it' does not define compute. See docs/own-measures.md."),
+        ('    name = "total"\n', "", "'it' does not say its name. Give the class a text: name = 'my_measure'."),
+        ('name = "total"', 'name: str = "total"', "'it' annotates name, which makes it an option of the measure. Write "
+            "it without its type, as in name = 'my_measure', or as a ClassVar."),
+        ('"total"', '"my total"', "'it' cannot have 'my total' as its name. Give a text: name = 'my_measure'."),
+        ('"total"', '"größe"', "'it' cannot have 'größe' as its name."),
+        ('"what a unit adds up to"', '""', "'it' cannot have '' as its description."),
+        ("    state_type = Sums\n", "", "'it' does not say its state_type. Give the class a state: state_type = deepb"),
+        ("state_type = Sums", "state_type = dict", "'it' cannot have <class 'dict'> as its state_type."),
+        ("range = (-1e9, 1e9)", "range = (1, 0)", "'it' cannot have (1, 0) as its range. Give the least and the gre"),
+        ("    range = (-1e9, 1e9)\n", "", "'it' does not say its range."),
+        ("signed = True", "signed = 1", "'it' cannot have 1 as its signed. Give True or False: signed = True."),
+        ('kinds = ("boolean",)', 'kinds = ("bool",)', "'it' cannot have ('bool',) as its kinds. Give a tuple of kinds"),
+        ('kinds = ("boolean",)', 'kinds = "boolean"', "'it' cannot have 'boolean' as its kinds."),
+        ("def merge", "def join", "the state Sums of 'it' does not define merge. See docs/own-measures.md."),
+        ("scale: float = 1.0", "scale: float", "option 'scale' of 'it' has no default. Give it one."),
+        ("scale: float = 1.0", "Scale: float = 1.0", "option 'Scale' of 'it' has capital letters."),
+        ("scale: float = 1.0", "scale: list = field(default_factory=list)", "option 'scale' of 'it' cannot be <class "
+            "'list'>. It may be bool, int, float or str."),
+        ("scale: float = 1.0", "scale: float = 1", "the default of option 'scale' of 'it' is 1, and not float."),
+        ("scale: float = 1.0", "scale: 'Nothing' = 1.0", "the annotations of 'it' cannot be read: name 'Nothing' is "),
+    ],
+)  # fmt: skip
+def test_a_class_that_does_not_keep_the_contract_is_refused(tmp_path, old, new, message):
+    assert GOOD.count(old) == 1
+    assert said(loaded(tmp_path, GOOD.replace(old, new))).startswith(message)
+
+
+@pytest.mark.parametrize("thing", [3, "pearson", lambda state: state])
+def test_what_is_no_class_is_no_measure(thing):
+    assert said(thing).startswith(f"'it' is no measure, but a {type(thing).__name__}.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return Sums(self.total + units.sum(0))", "pass", "Sums in {file}: update gave nothing. Return a Sums."),
+        ("return Sums(self.total + other.total)", "return self.total", "Sums in {file}: merge gave a Tensor."),
+        ("return 4 * units", "return 4.5 * units", "Sums in {file}: memory gave 13.5. Give the bytes, a whole number."),
+        ("total: torch.Tensor", "total: list\n    def arrays(self):\n        return {'a/b': self.total}", "Sums in "
+            "{file}: arrays gave 'a/b': Tensor. Give tensors under names without a slash, or let the state have `"),
+        ("return Sums(self.total + units.sum(0))", "return Sums(self.total + units.sum(2))", "measure 'total' raised "
+            "IndexError: Dimension out of range (expected to be in range of [-2, 1], but got 2) while folding a batch "
+            "in, in {file}, line 18. Mend its class."),
+        ("score = self.scale * state.total.expand(len(targets), -1)", "return state.total / {}['x']", "measure 'total' "
+            "raised KeyError: 'x' while computing scores, in {file}, line 39. Mend its class."),
+        ('return deepbase.Values.of(score, "none")', "return score", "Total in {file}: compute gave a Tensor. Return "
+            "deepbase.Values, such as "),
+        ('return deepbase.Values.of(score, "none")', "pass", "Total in {file}: compute gave nothing."),
+        ("Values.of(score,", "Values.of(score[:1],", "measure 'total' gave scores of the shape (1, 3) and notes of "
+            "(1, 3) for 2 targets and 3 units. Give one for each target and unit."),
+        ('Values.of(score, "none")', "Values(score.numpy(), score.numpy().astype(int) + 99)", "measure 'total' gave "
+            "notes that are none of its own."),
+    ],
+)  # fmt: skip
+def test_a_class_that_does_not_work_is_found_by_trying_it(tmp_path, old, new, message):
+    assert GOOD.count(old) == 1
+    expected = message.replace("{file}", str(tmp_path / "mine.py"))
+    assert said(loaded(tmp_path, GOOD.replace(old, new))).startswith(expected)
+
+
+def test_a_class_of_another_place_is_blamed_for_nothing():
+    good = MEASURES["pearson"]()
+    with pytest.raises(ZeroDivisionError), naming([good]):
+        raise ZeroDivisionError
+
+
+def test_who_raises_an_error_of_deepbase_is_heard_as_it_is(tmp_path):
+    kind = loaded(tmp_path, GOOD.replace("return cls(units.sum(0))", "raise deepbase.DeepBaseError('not today')"))
+    with pytest.raises(deepbase.DeepBaseError, match=r"^not today$"):
+        tried(checked(kind, "'it'")())
+
+
+def test_a_class_that_keeps_the_contract_is_called_like_any_other(tmp_path):
+    kind = checked(loaded(tmp_path, GOOD), "'it'")
+    known = {**MEASURES, "total": kind}
+    tried(kind())
+    assert [m.call for m in measures(["total", "total(scale := 2)", "pearson"], known)] == [
+        "total", "total(scale := 2.0)", "pearson",
+    ]  # fmt: skip
+    assert call_text("total", {"scale": 1.0}, known) == "total"
+    with pytest.raises(MeasureError, match=r"^unknown measure 'totl'\. Did you mean 'total'"):
+        measures(["totl"], known)
+    with pytest.raises(MeasureError, match=r"^measure 'total' has no option 'scal'\. Did you mean 'scale'"):
+        measures(["total(scal := 1)"], known)
+    with pytest.raises(MeasureError, match="unknown measure 'total'"):
+        measures(["total"])
+
+
+def test_the_conventions_hold_for_a_measure_that_does_not_know_them(tmp_path):
+    measure = checked(loaded(tmp_path, GOOD), "'it'")()
+    targets = [deepbase.Target("boolean", (0,)), deepbase.Target("number", (1,))]
+    found = deepbase.Values(np.array([[1.0, np.nan, np.inf, np.nan]] * 2), np.array([[0, 0, 0, 1]] * 2), (None, "mine"))
+    values = conventional(measure, found, targets, 4)
+    assert [values.notes[n] for n in values.note[0]] == [None, UNKNOWN, UNKNOWN, "mine"]
+    np.testing.assert_array_equal(values.unit_score[0], [1.0, np.nan, np.nan, np.nan])
+    assert {values.notes[n] for n in values.note[1]} == {NOTES[WRONG_KIND]}
+    assert np.isnan(values.unit_score[1]).all()
+
+
+def test_values_that_are_not_finite_have_the_one_note():
+    found = deepbase.Values.of(torch.tensor([[1.5, math.nan], [math.inf, -2]]), "why not")
+    np.testing.assert_array_equal(found.unit_score, [[1.5, np.nan], [np.nan, -2.0]])
+    assert [[found.notes[n] for n in row] for row in found.note] == [[None, "why not"], ["why not", None]]
+
+
+def test_labels_say_where_they_have_a_value():
+    from harness import label_behavior
+
+    from deepbase.measures.base import BatchLabels
+
+    data = hard_data(40)
+    labels = BatchLabels.of(label_behavior(data), 0, 40, label_shift(data), CPU)
+    np.testing.assert_array_equal(labels.known.numpy(), ~np.isnan(data.y))
+    some = labels.rows(slice(0, 0))
+    assert some.known.shape == (0, data.y.shape[1])
+
+
+@dataclass(frozen=True)
+class Share(deepbase.Measure):
+    """A class of a module, with annotated facts and an option."""
+
+    least: float = field(default=0.0, metadata={"description": "above what a unit is active"})
+
+    name: ClassVar[str] = "share"
+    description: ClassVar[str] = "mean"
+    state_type: ClassVar[type[deepbase.MeasureState]] = deepbase.PairMoments
+    range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    signed: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = ("boolean", "number", "category")
+
+    def compute(self, state, targets):
+        return deepbase.pair_values(state.xy, state, targets, self.kinds)
+
+
+def test_annotated_facts_and_shipped_states_will_do():
+    tried(checked(Share, "'Share'")())
+
+
+@pytest.mark.parametrize("cuts", [(), (7,), (1, 2, 40, 55)])
+def test_the_examples_of_the_page_are_their_textbook_values(cuts):
+    """`Slope` against least squares, `Margin` against the extremes, on data with NULLs, over batches and merges."""
+    module = vars(execute(EXAMPLES, MeasureError))
+    data = hard_data(90)
+    finite = [i for i, x in enumerate(data.units.values()) if np.isfinite(x).all()]
+    shift = label_shift(data)
+    for name in ("Slope", "Margin"):
+        measure = checked(module[name], name)()
+        targets = {n: t for n, t in targets_of(measure, data).items() if t.kind in measure.kinds}
+        first, second = (
+            block_state(measure.state_type, data.rows(a, b), cuts, shift=shift) for a, b in ((0, 60), (60, 90))
+        )
+        state = first.merge(second)
+        state = type(state).from_arrays(state.arrays(), CPU)
+        values = conventional(
+            measure, measure.compute(state, list(targets.values())), list(targets.values()), len(data.units)
+        )
+        compared = 0
+        for h, hypothesis in enumerate(targets):
+            y = data.hypotheses[hypothesis]
+            for u in finite:
+                score = values.unit_score[h, u]
+                if np.isnan(score):
+                    continue
+                x = list(data.units.values())[u].astype(np.float64)[~np.isnan(y)]
+                known = y[~np.isnan(y)]
+                if name == "Slope":
+                    centred = known - known.mean()
+                    expected = (centred @ (x - x.mean())) / (centred @ centred)
+                    scale = x.std() / known.std()
+                else:
+                    expected, scale = x[known == 1].min() - x[known == 0].max(), 0.0
+                assert score == pytest.approx(expected, abs=max(1e-5 * scale, 1e-6 * abs(expected)), rel=1e-9)
+                compared += 1
+        assert compared > 20
