@@ -93,7 +93,7 @@ def test_scores_are_the_textbook_values_of_the_behaviors(db, file):
         if hypothesis == "is_vowel":
             assert margin[key][0] == pytest.approx(x[y == 1].min() - x[y == 0].max(), abs=1e-5)
         else:
-            assert margin[key] == (None, "measure needs another kind of hypothesis")
+            assert margin[key] == (None, "measure needs a boolean hypothesis")
 
 
 def test_groups_have_states_of_their_own(db, file):
