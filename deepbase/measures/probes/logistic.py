@@ -46,11 +46,11 @@ from deepbase.measures.probes.start import Survey, survey, to_scale
 
 PAIRS = 8
 """Steps that L-BFGS remembers."""
-FIRST_CURVATURE = 4
+FIRST_CURVATURE = 8
 """Passes before a probe may ask for its Hessian."""
 SLOW = 0.4
 """Progress is slow where the squared decrement stays above this share of the one before."""
-FAR = 0.3
+FAR = 0.05
 """The search has gone far from its last Hessian where the squared decrement is below this share of the one there."""
 SAMPLE = 2500
 """Rows for one Hessian, at least, and"""

@@ -32,6 +32,9 @@ from deepbase.measures.probes.design import Chunk, Design
 BLOCK = 8192
 """Rows that are worked on at a time. Small chunks are put together; one that is larger is cut."""
 
+STRIPES = 4
+"""Parts of a Hessian's rows, each only as long as the diagonal, since the other half is the same."""
+
 
 def blocks(design: Design) -> Iterator[Chunk]:
     """The rows of the design in blocks of a useful size."""
@@ -105,18 +108,22 @@ class _Hessian:
 
     def __init__(self, design: Design, sample: int, like: Tensor) -> None:
         self.sample = sample
+        self.stripe = max(64, -(-design.units // STRIPES))
         self.units = torch.zeros(design.units, design.units, dtype=torch.float32, device=like.device)
         self.edge = torch.zeros(design.units + 1, dtype=torch.float64, device=like.device)
 
     def add(self, units: Tensor, weight: Tensor) -> None:
         weighted = units * weight[:, None]
-        self.units.addmm_(units.T, weighted)
+        for first in range(0, self.units.shape[1], self.stripe):
+            last = first + self.stripe
+            self.units[first:last, :last].addmm_(weighted[:, first:last].T, units[:, :last])
         self.edge[:-1] += weighted.sum(0)
         self.edge[-1] += weight.sum()
 
     def whole(self) -> Tensor:
         hessian = torch.empty(len(self.edge), len(self.edge), dtype=torch.float64, device=self.edge.device)
-        hessian[:-1, :-1] = (self.units + self.units.T) / 2
+        below = self.units.tril(-1)
+        hessian[:-1, :-1] = below + below.T + self.units.diagonal().diag()
         hessian[-1] = self.edge
         hessian[:, -1] = self.edge
         return hessian

@@ -1,0 +1,201 @@
+"""Sparse logistic probes: L1 penalties and elastic nets, of all hypotheses and strengths in one computation.
+
+For a hypothesis y and a strength C, `fit_elastic` minimizes over the weights w and the intercept b
+
+    sum_i log(1 + exp(-(2 y_i - 1)(x_i.w + b)))  +  ((1 - r) |w|^2 / 2 + r sum_j |w_j|) / C,     r = `l1_ratio`,
+
+the objective of scikit-learn's `LogisticRegression(C=C, l1_ratio=r)` divided by C. The intercept is not penalized
+(scikit-learn's solver `liblinear` penalizes it as one more weight, unless `intercept_scaling` is large).
+
+The search is Newton's method with a proximal step (Yuan, Ho and Lin, 2012, *newGLMNET*, Journal of Machine Learning
+Research 13, sections 2 and 3; Lee, Sun and Saunders, 2014, SIAM Journal on Optimization 24): each step minimizes the
+quadratic model of the losses together with the exact penalty (`quadratic`), and then goes there, or a share of the way by
+the condition of Armijo (newGLMNET, eq. 20). All rows are needed only for values, gradients and Hessians; one pass takes
+them for all probes, and the models are solved without the rows. A model starts as the Gram matrix times the mean variance
+of the predictions. It follows what the search sees (the update of BFGS, Nocedal and Wright, 2006, eq. 6.19), and it is
+replaced by the Hessian, estimated from a sample of the rows, where steps bring too little.
+
+Convergence: by the quadratic model, the gap to the optimum is at most `tolerance` of the objective. (For a penalty that is
+0 this is half the squared Newton decrement.)
+
+Everything but the rows is float64; zeros among the weights are exact.
+
+Memory: `24 (units + 1)^2` bytes for each probe in the computation. `memory` bounds that: the others wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepbase.measures.probes.design import Design
+from deepbase.measures.probes.logistic import fit_logistic
+from deepbase.measures.probes.passes import Evaluation, evaluate
+from deepbase.measures.probes.quadratic import minimize
+from deepbase.measures.probes.result import Collected, LogisticFit
+from deepbase.measures.probes.start import Survey, survey, to_scale
+
+SLOW = 0.2
+"""Progress is slow where the expected gap stays above this share of the one before."""
+SAMPLE = 2500
+SAMPLES = 200_000
+ARMIJO = 1e-4
+ROUNDING = 1e-7
+SHORTEST = 1e-6
+DAMPING = 1e-3
+"""Share of the Gram matrix's diagonal in a Hessian: a unit may be 0 at all sampled rows."""
+
+
+def fit_elastic(
+    design: Design,
+    strengths: Sequence[float],
+    l1_ratio: float,
+    *,
+    tolerance: float = 1e-6,
+    max_passes: int = 200,
+    memory: int = 2**30,
+) -> tuple[LogisticFit, ...]:
+    """Fit the sparse probes of all hypotheses.
+
+    Args:
+        design: the rows.
+        strengths: scikit-learn's C, positive; all are fitted at the same time.
+        l1_ratio: the share of the L1 penalty, from 0 (`fit_logistic`) to 1 (no L2 penalty).
+        tolerance: how near to the optimum, relative to the objective; see above.
+        max_passes: after how many passes a probe gives up; it has `converged` false then, and its best point.
+        memory: bytes for the models of the probes that are in the computation at the same time; one always is.
+
+    Returns:
+        A fit for each strength, in their order.
+    """
+    if l1_ratio == 0:
+        return fit_logistic(design, strengths, tolerance=tolerance, max_passes=max_passes, memory=memory)
+    found = survey(design)
+    if found is None:
+        return Collected(len(strengths) * design.hypotheses, design.units, torch.device("cpu")).fits(len(strengths))
+    device = found.gram.device
+    results = Collected(len(strengths) * design.hypotheses, design.units, device)
+    waiting = found.varies.repeat(len(strengths)).nonzero()[:, 0]
+    weight = torch.tensor([1 / c for c in strengths], dtype=torch.float64, device=device)
+    weight = weight.repeat_interleave(design.hypotheses)
+    room = max(1, memory // (24 * (design.units + 1) ** 2))
+    running: _Running | None = None
+    while len(waiting) or running is not None:
+        free = room - (0 if running is None else len(running.probe))
+        if free > 0 and len(waiting):
+            new, waiting = waiting[:free], waiting[free:]
+            entering = _Running(found, new, (1 - l1_ratio) * weight[new], l1_ratio * weight[new])
+            running = entering if running is None else running.joined(entering)
+        assert running is not None
+        there = running.there()
+        seen = evaluate(design, there, running.probe % design.hypotheses, running.sample(design.rows))
+        running.step(there, seen)
+        close = running.gap <= tolerance * running.value
+        done = close | (running.passes >= max_passes) | (running.length < SHORTEST)
+        results.put(*(x[done] for x in (running.probe, running.point, running.value, running.passes, close)))
+        running = running.only(~done)
+    return results.fits(len(strengths))
+
+
+class _Running:
+    """The probes in the computation, one row each, with their models."""
+
+    def __init__(self, found: Survey, probe: Tensor, ridge: Tensor, lasso: Tensor) -> None:
+        self.found = found
+        self.probe, self.ridge, self.lasso = probe, ridge, lasso
+        hypothesis = probe % len(found.sums)
+        self.model = (found.gram / 4).expand(len(probe), -1, -1).clone()
+        self._regularize(slice(None))
+        origin = torch.zeros_like(found.sums[hypothesis])
+        direction, _ = minimize(self.model, found.gram[-1] / 2 - found.sums[hypothesis], origin, lasso)
+        self.point, variance = to_scale(found, direction, hypothesis, ridge, lasso)
+        self.model = variance[:, None, None] * found.gram
+        self._regularize(slice(None))
+        self.target, self.gradient = self.point.clone(), torch.zeros_like(self.point)
+        self.value, self.length = torch.full_like(ridge, torch.inf), torch.ones_like(ridge)
+        self.gap, self.slope = self.value.clone(), torch.zeros_like(ridge)
+        """How far above the optimum the point is by the model; the derivative that Armijo's condition asks for."""
+        self.wanted = torch.ones_like(probe, dtype=torch.bool)
+        self.passes = torch.zeros_like(probe)
+
+    def _regularize(self, rows: Tensor | slice) -> None:
+        """Add the L2 penalty, and the damping, to those models."""
+        model = self.model[rows]
+        share = DAMPING * model[:, -1, -1] / self.found.gram[-1, -1]
+        more = share[:, None] * self.found.gram.diagonal()
+        more[:, :-1] += self.ridge[rows][:, None]
+        model.diagonal(dim1=1, dim2=2).add_(more)
+        self.model[rows] = model
+
+    def only(self, rows: Tensor) -> _Running | None:
+        """Those probes, a mask; None where there is none."""
+        if bool(rows.all()):
+            return self
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[rows])
+        return self if len(self.probe) else None
+
+    def joined(self, other: _Running) -> _Running:
+        """With the others behind."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, torch.cat([value, getattr(other, name)]))
+        return self
+
+    def sample(self, rows: int) -> list[int]:
+        """From how many rows each probe wants its Hessian in the next pass."""
+        each = min(4 * rows, max(SAMPLE, SAMPLES // max(1, int(self.wanted.sum()))))
+        return [each * wanted for wanted in self.wanted.tolist()]
+
+    def there(self) -> Tensor:
+        """The next point to look at; zeros of the target are kept by a whole step."""
+        whole = (self.length == 1)[:, None]
+        return torch.where(whole, self.target, self.point + self.length[:, None] * (self.target - self.point))
+
+    def step(self, there: Tensor, seen: Evaluation) -> None:
+        """Go there, or not so far, and choose where to go next."""
+        self.passes += 1
+        weights = there.clone()
+        weights[:, -1] = 0
+        value = seen.value + self.ridge * weights.square().sum(1) / 2 + self.lasso * weights.abs().sum(1)
+        gradient = seen.gradient + self.ridge[:, None] * weights
+        first = self.value.isinf()
+        accepted = first | (value <= self.value * (1 + ROUNDING) + ARMIJO * self.length * self.slope)
+        fresh = accepted & torch.tensor([x is not None for x in seen.curvature], device=accepted.device)
+        self._update(there - self.point, gradient - self.gradient, accepted & ~first & ~fresh)
+        for i in fresh.nonzero()[:, 0].tolist():
+            self.model[i] = seen.curvature[i]
+        if bool(fresh.any()):
+            self._regularize(fresh)
+        self.point = torch.where(accepted[:, None], there, self.point)
+        self.gradient = torch.where(accepted[:, None], gradient, self.gradient)
+        self.value = torch.where(accepted, value, self.value)
+        self.length = torch.where(accepted, 1.0, self.length / 3)
+        before = self.gap
+        self._aim(accepted)
+        self.wanted = ~accepted | (self.gap > SLOW * before)
+
+    def _aim(self, rows: Tensor) -> None:
+        """Solve the models at the new points."""
+        if not bool(rows.any()):
+            return
+        point, gradient, lasso = self.point[rows], self.gradient[rows], self.lasso[rows]
+        model = self.model if bool(rows.all()) else self.model[rows]
+        target, gap = minimize(model, gradient, point, lasso)
+        self.target[rows], self.gap[rows] = target, gap
+        change = target[:, :-1].abs().sum(1) - point[:, :-1].abs().sum(1)
+        self.slope[rows] = (gradient * (target - point)).sum(1) + lasso * change
+
+    def _update(self, move: Tensor, change: Tensor, rows: Tensor) -> None:
+        """What the search saw of the curvature along its steps."""
+        rows = rows & ((move * change).sum(1) > 0)
+        if not bool(rows.any()):
+            return
+        move, change = move[rows], change[rows]
+        seen = (self.model[rows] @ move[:, :, None])[:, :, 0]
+        old, new = (move * seen).sum(1), (move * change).sum(1)
+        less, more = seen / old.sqrt()[:, None], change / new.sqrt()[:, None]
+        self.model[rows] += more[:, :, None] * more[:, None, :] - less[:, :, None] * less[:, None, :]
