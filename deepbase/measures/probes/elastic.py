@@ -9,14 +9,13 @@ the objective of scikit-learn's `LogisticRegression(C=C, l1_ratio=r)` divided by
 
 The search is Newton's method with a proximal step (Yuan, Ho and Lin, 2012, *newGLMNET*, Journal of Machine Learning
 Research 13, sections 2 and 3; Lee, Sun and Saunders, 2014, SIAM Journal on Optimization 24): each step minimizes the
-quadratic model of the losses together with the exact penalty (`quadratic`), and then goes there, or a share of the way by
-the condition of Armijo (newGLMNET, eq. 20). All rows are needed only for values, gradients and Hessians; one pass takes
-them for all probes, and the models are solved without the rows. A model starts as the Gram matrix times the mean variance
-of the predictions. It follows what the search sees (the update of BFGS, Nocedal and Wright, 2006, eq. 6.19), and it is
-replaced by the Hessian, estimated from a sample of the rows, where steps bring too little.
+quadratic model of the losses together with the exact penalty (`quadratic`), and then goes there, or a share of the way
+by the condition of Armijo (newGLMNET, eq. 20). All rows are needed only for values, gradients and Hessians; one pass
+takes them for all probes, and the models are solved without the rows. The Hessians are estimated anew
+in each pass, from a sample of the rows as in `passes`.
 
-Convergence: by the quadratic model, the gap to the optimum is at most `tolerance` of the objective. (For a penalty that is
-0 this is half the squared Newton decrement.)
+Convergence: by the quadratic model, the gap to the optimum is at most `tolerance` of the objective. (For a penalty that
+is 0 this is half the squared Newton decrement.)
 
 Everything but the rows is float64; zeros among the weights are exact.
 
@@ -31,19 +30,17 @@ import torch
 from torch import Tensor
 
 from deepbase.measures.probes.design import Design
+from deepbase.measures.probes.lbfgs import ARMIJO, ROUNDING, SHORTEST
 from deepbase.measures.probes.logistic import fit_logistic
 from deepbase.measures.probes.passes import Evaluation, evaluate
 from deepbase.measures.probes.quadratic import minimize
 from deepbase.measures.probes.result import Collected, LogisticFit
 from deepbase.measures.probes.start import Survey, survey, to_scale
 
-SLOW = 0.2
-"""Progress is slow where the expected gap stays above this share of the one before."""
 SAMPLE = 2500
+"""Rows for one Hessian, at least, and"""
 SAMPLES = 200_000
-ARMIJO = 1e-4
-ROUNDING = 1e-7
-SHORTEST = 1e-6
+"""rows for all Hessians of a pass, where that is more."""
 DAMPING = 1e-3
 """Share of the Gram matrix's diagonal in a Hessian: a unit may be 0 at all sampled rows."""
 
@@ -110,14 +107,11 @@ class _Running:
         self._regularize(slice(None))
         origin = torch.zeros_like(found.sums[hypothesis])
         direction, _ = minimize(self.model, found.gram[-1] / 2 - found.sums[hypothesis], origin, lasso)
-        self.point, variance = to_scale(found, direction, hypothesis, ridge, lasso)
-        self.model = variance[:, None, None] * found.gram
-        self._regularize(slice(None))
+        self.point, _ = to_scale(found, direction, hypothesis, ridge, lasso)
         self.target, self.gradient = self.point.clone(), torch.zeros_like(self.point)
         self.value, self.length = torch.full_like(ridge, torch.inf), torch.ones_like(ridge)
         self.gap, self.slope = self.value.clone(), torch.zeros_like(ridge)
         """How far above the optimum the point is by the model; the derivative that Armijo's condition asks for."""
-        self.wanted = torch.ones_like(probe, dtype=torch.bool)
         self.passes = torch.zeros_like(probe)
 
     def _regularize(self, rows: Tensor | slice) -> None:
@@ -146,9 +140,8 @@ class _Running:
         return self
 
     def sample(self, rows: int) -> list[int]:
-        """From how many rows each probe wants its Hessian in the next pass."""
-        each = min(4 * rows, max(SAMPLE, SAMPLES // max(1, int(self.wanted.sum()))))
-        return [each * wanted for wanted in self.wanted.tolist()]
+        """From how many rows the Hessian of each probe is estimated in the next pass."""
+        return [min(4 * rows, max(SAMPLE, SAMPLES // len(self.probe)))] * len(self.probe)
 
     def there(self) -> Tensor:
         """The next point to look at; zeros of the target are kept by a whole step."""
@@ -164,19 +157,16 @@ class _Running:
         gradient = seen.gradient + self.ridge[:, None] * weights
         first = self.value.isinf()
         accepted = first | (value <= self.value * (1 + ROUNDING) + ARMIJO * self.length * self.slope)
-        fresh = accepted & torch.tensor([x is not None for x in seen.curvature], device=accepted.device)
-        self._update(there - self.point, gradient - self.gradient, accepted & ~first & ~fresh)
-        for i in fresh.nonzero()[:, 0].tolist():
-            self.model[i] = seen.curvature[i]
-        if bool(fresh.any()):
-            self._regularize(fresh)
+        for i in accepted.nonzero()[:, 0].tolist():
+            hessian = seen.curvature[i]
+            assert hessian is not None
+            self.model[i] = hessian
+        self._regularize(accepted)
         self.point = torch.where(accepted[:, None], there, self.point)
         self.gradient = torch.where(accepted[:, None], gradient, self.gradient)
         self.value = torch.where(accepted, value, self.value)
         self.length = torch.where(accepted, 1.0, self.length / 3)
-        before = self.gap
         self._aim(accepted)
-        self.wanted = ~accepted | (self.gap > SLOW * before)
 
     def _aim(self, rows: Tensor) -> None:
         """Solve the models at the new points."""
@@ -188,14 +178,3 @@ class _Running:
         self.target[rows], self.gap[rows] = target, gap
         change = target[:, :-1].abs().sum(1) - point[:, :-1].abs().sum(1)
         self.slope[rows] = (gradient * (target - point)).sum(1) + lasso * change
-
-    def _update(self, move: Tensor, change: Tensor, rows: Tensor) -> None:
-        """What the search saw of the curvature along its steps."""
-        rows = rows & ((move * change).sum(1) > 0)
-        if not bool(rows.any()):
-            return
-        move, change = move[rows], change[rows]
-        seen = (self.model[rows] @ move[:, :, None])[:, :, 0]
-        old, new = (move * seen).sum(1), (move * change).sum(1)
-        less, more = seen / old.sqrt()[:, None], change / new.sqrt()[:, None]
-        self.model[rows] += more[:, :, None] * more[:, None, :] - less[:, :, None] * less[:, None, :]

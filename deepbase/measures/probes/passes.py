@@ -5,12 +5,12 @@ margins `m_i = (2 y_i - 1)(x_i.w + b)`. With `q = sigmoid(-m)` its gradient is `
 `X' diag(q (1 - q)) X`. For all probes together the margins are one matrix product a block and the gradients another.
 
 Hessians have no such product: each probe has its own, and summing it over all rows costs as much as reading the layer
-for as many probes as it has units. But most rows say nothing about it: `q (1 - q)` is next to 0 wherever a probe is sure.
-So a Hessian is estimated from a sample of the rows, drawn in proportion to `q (1 - q)`, the rows above a threshold with
-certainty (systematic sampling with unequal probabilities: Madow, 1949, Annals of Mathematical Statistics 20, section 3).
-The estimate is unbiased, and no random numbers are drawn: a fit is the same each time. Newton's method with sampled
-Hessians: Roosta-Khorasani and Mahoney, 2019, Mathematical Programming 174; sampling in proportion to the weights: Xu,
-Yang, Roosta-Khorasani, Re and Mahoney, 2016, NeurIPS, section 3.
+for as many probes as it has units. But most rows say nothing about it: `q (1 - q)` is next to 0 wherever a probe is
+sure. So a Hessian is estimated from a sample of the rows, drawn in proportion to `q (1 - q)`, the rows above a
+threshold with certainty (systematic sampling with unequal probabilities: Madow, 1949, Annals of Mathematical Statistics
+20, 333-354). The estimate is unbiased but for where the sampling starts, and no random numbers are drawn: a fit is the
+same each time. Newton's method with sampled Hessians: Roosta-Khorasani and Mahoney, 2019, Mathematical Programming 174;
+sampling in proportion to the weights: Xu, Yang, Roosta-Khorasani, Re and Mahoney, 2016, NeurIPS 29, section 3.
 
 Precision: blocks are float32, and so are products inside a block; values and gradients are summed across blocks in
 float64. `sigmoid(-m)` keeps its relative precision where a probe is sure of a row, while `p - y` would lose it.
@@ -20,7 +20,7 @@ Memory: a block of `BLOCK` rows, six float32[probe, row] of it, and float32[unit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,9 +85,8 @@ def evaluate(design: Design, points: Tensor, hypothesis: Tensor, sample: Sequenc
     weights, intercept = points[:, :-1].float(), points[:, -1:].float()
     value = torch.zeros_like(points[:, 0])
     gradient = torch.zeros_like(points)
-    hessians = {i: _Hessian(design, rows, points) for i, rows in enumerate(sample) if rows}
+    hessians = {i: Hessian(design, rows, points) for i, rows in enumerate(sample) if rows}
     curved = torch.tensor(list(hessians), dtype=torch.long, device=points.device)
-    share = torch.tensor([design.rows / h.sample for h in hessians.values()], device=points.device)[:, None]
     for units, labels in blocks(design):
         signs = labels.T[hypothesis].mul_(2).sub_(1)
         opposite = torch.addmm(intercept, weights, units.T).mul_(signs).neg_()
@@ -96,15 +95,15 @@ def evaluate(design: Design, points: Tensor, hypothesis: Tensor, sample: Sequenc
         if hessians:
             variance = doubt[curved]
             variance.mul_(1 - variance)
-            _sum_hessians(hessians.values(), units, variance, share)
+            sum_hessians(list(hessians.values()), units, variance, design.rows)
         residual = signs.mul_(doubt).neg_()
         gradient[:, :-1] += residual @ units
         gradient[:, -1] += residual.sum(1, dtype=torch.float64)
     return Evaluation(value, gradient, [hessians[i].whole() if i in hessians else None for i in range(len(points))])
 
 
-class _Hessian:
-    """One probe's Hessian while it is summed."""
+class Hessian:
+    """One probe's Hessian while it is summed, from about `sample` rows."""
 
     def __init__(self, design: Design, sample: int, like: Tensor) -> None:
         self.sample = sample
@@ -113,6 +112,7 @@ class _Hessian:
         self.edge = torch.zeros(design.units + 1, dtype=torch.float64, device=like.device)
 
     def add(self, units: Tensor, weight: Tensor) -> None:
+        """Add some rows with their weights."""
         weighted = units * weight[:, None]
         for first in range(0, self.units.shape[1], self.stripe):
             last = first + self.stripe
@@ -121,6 +121,7 @@ class _Hessian:
         self.edge[-1] += weight.sum()
 
     def whole(self) -> Tensor:
+        """float64[unit + 1, unit + 1]."""
         hessian = torch.empty(len(self.edge), len(self.edge), dtype=torch.float64, device=self.edge.device)
         below = self.units.tril(-1)
         hessian[:-1, :-1] = below + below.T + self.units.diagonal().diag()
@@ -129,13 +130,21 @@ class _Hessian:
         return hessian
 
 
-def _sum_hessians(hessians: Iterable[_Hessian], units: Tensor, variance: Tensor, share: Tensor) -> None:
-    """Add the rows of a block, each with the inverse of its probability."""
+def sum_hessians(hessians: Sequence[Hessian], units: Tensor, variance: Tensor, rows: int) -> None:
+    """Add a sample of the rows of a block, each with the inverse of its probability.
+
+    Args:
+        hessians: to which to add.
+        units: float32[row, unit], a block.
+        variance: float32[hessian, row], the weights of the rows; overwritten.
+        rows: how many rows the design has.
+    """
+    share = torch.tensor([rows / hessian.sample for hessian in hessians], device=units.device)[:, None]
     threshold = (variance.mean(1, keepdim=True) * share).clamp_(min=1e-30)
     drawn = (variance / threshold).clamp_(max=1).cumsum_(1).floor_()
     chosen = torch.diff(drawn, dim=1, prepend=torch.zeros_like(drawn[:, :1])) > 0
     torch.maximum(variance, threshold, out=variance)
     for i, hessian in enumerate(hessians):
-        rows = chosen[i].nonzero()[:, 0]
-        if len(rows):
-            hessian.add(units[rows], variance[i, rows])
+        index = chosen[i].nonzero()[:, 0]
+        if len(index):
+            hessian.add(units[index], variance[i, index])

@@ -7,8 +7,8 @@ of each class, and a sample of the rows; then two numbers a probe, a factor for 
 on the sample by Newton's method, for all probes at once. Two numbers do not overfit a few thousand rows, where a whole
 probe would.
 
-The sample: each k-th row, about `EVERY`, and the first `POSITIVES` positive rows of each hypothesis. A row stands for as
-many rows of its class as the sample is short of.
+The sample: each k-th row, about `EVERY`, and the first `POSITIVES` positive rows of each hypothesis. A row stands for
+as many rows of its class as the sample is short of.
 
 Memory: float64[unit, unit], and `EVERY + POSITIVES * hypotheses` rows at most.
 """
