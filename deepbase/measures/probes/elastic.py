@@ -8,18 +8,18 @@ the objective of scikit-learn's `LogisticRegression(C=C, l1_ratio=r)` divided by
 (scikit-learn's solver `liblinear` penalizes it as one more weight, unless `intercept_scaling` is large).
 
 The search is Newton's method with a proximal step (Yuan, Ho and Lin, 2012, *newGLMNET*, Journal of Machine Learning
-Research 13, sections 2 and 3; Lee, Sun and Saunders, 2014, SIAM Journal on Optimization 24): each step minimizes the
-quadratic model of the losses together with the exact penalty (`quadratic`), and then goes there, or a share of the way
-by the condition of Armijo (newGLMNET, eq. 20). All rows are needed only for values, gradients and Hessians; one pass
-takes them for all probes, and the models are solved without the rows. The Hessians are estimated anew
-in each pass, from a sample of the rows as in `passes`.
+Research 13, 1999-2030; Lee, Sun and Saunders, 2014, SIAM Journal on Optimization 24). Each step minimizes the quadratic
+model of the losses together with the exact penalty (`quadratic`), and then goes there, or a share of the way until the
+objective decreases enough. Rows are needed only for values, gradients and Hessians: one pass takes them for all probes,
+and the models are solved without rows. The Hessians are estimated anew in each pass, from a sample of the rows as in
+`passes`. The start is the same step for least squares, on the scale of log odds (`start`).
 
 Convergence: by the quadratic model, the gap to the optimum is at most `tolerance` of the objective. (For a penalty that
 is 0 this is half the squared Newton decrement.)
 
 Everything but the rows is float64; zeros among the weights are exact.
 
-Memory: `24 (units + 1)^2` bytes for each probe in the computation. `memory` bounds that: the others wait.
+Memory: `32 (units + 1)^2` bytes for each probe in the computation. `memory` bounds that: the others wait.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def fit_elastic(
     waiting = found.varies.repeat(len(strengths)).nonzero()[:, 0]
     weight = torch.tensor([1 / c for c in strengths], dtype=torch.float64, device=device)
     weight = weight.repeat_interleave(design.hypotheses)
-    room = max(1, memory // (24 * (design.units + 1) ** 2))
+    room = max(1, memory // (32 * (design.units + 1) ** 2))
     running: _Running | None = None
     while len(waiting) or running is not None:
         free = room - (0 if running is None else len(running.probe))

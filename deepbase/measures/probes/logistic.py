@@ -12,18 +12,18 @@ The search is L-BFGS (`lbfgs`), with a metric for each probe:
 1. It starts from least squares on the scale of log odds (`start`).
 2. The first metric is the Gram matrix G, weighted for each probe: `c G + 1/C`, with c the mean variance of its
    predictions. All probes share one eigendecomposition of G. (c = 1/4 is the bound of Böhning, 1992, Annals of the
-   Institute of Statistical Mathematics 44, section 2.)
+   Institute of Statistical Mathematics 44.)
 3. Where G is the wrong metric, and for rare classes it is, since few rows bend their loss, progress is slow. A probe
    that is slow after `FIRST_CURVATURE` passes gets its own Hessian, estimated from a sample of the rows where it is in
    doubt, and again when the search has gone far from there. As probes leave, the samples of those that stay get larger.
 
 Convergence: half the squared Newton decrement in the metric of the search, `g' B^-1 g / 2`, is at most `tolerance` of
 the objective. With the Hessian as B that is the gap to the optimum up to third order (Boyd and Vandenberghe, *Convex
-Optimization*, 2004, section 9.5.1, eq. 9.30); here B comes from an estimate and from the curvature that the search saw.
+Optimization*, 2004, section 9.5.1); here B comes from an estimate and from the curvature that the search saw.
 
 Weights, gradients, metrics and decisions are float64; see `passes` for the rows.
 
-Memory: `12 (units + 1)^2` bytes for each probe that has a metric of its own. `memory` bounds that: the probes that do
+Memory: `20 (units + 1)^2` bytes for each probe that has a metric of its own. `memory` bounds that: the probes that do
 not fit wait until others have converged.
 
 Left out: penalties of the intercept, weights of rows, warm starts from another fit.
@@ -80,7 +80,7 @@ def fit_logistic(
     waiting = found.varies.repeat(len(strengths)).nonzero()[:, 0]
     ridge = torch.tensor([1 / c for c in strengths], dtype=torch.float64, device=device)
     ridge = ridge.repeat_interleave(design.hypotheses)
-    room = max(1, memory // (12 * (design.units + 1) ** 2))
+    room = max(1, memory // (20 * (design.units + 1) ** 2))
     shared = Shared(found)
     running: _Running | None = None
     while len(waiting) or running is not None:
@@ -102,9 +102,10 @@ def fit_logistic(
 
 
 class Shared:
-    """The Gram matrix as a metric: its eigendecomposition, with the intercept by itself."""
+    """The Gram matrix as a metric: its eigendecomposition, with the intercept by itself. Units that are 0 stay so."""
 
     def __init__(self, found: Survey) -> None:
+        self.varies = found.gram.diagonal() > 0
         size, vectors = torch.linalg.eigh(found.gram[:-1, :-1])
         self.size = torch.cat([size.clamp(min=0), found.gram[-1:, -1]])
         self.vectors = torch.eye(len(self.size), dtype=vectors.dtype, device=vectors.device)
@@ -115,7 +116,7 @@ class Shared:
         size = variance[:, None] * self.size
         size[:, :-1] += ridge[:, None]
         result: Tensor = ((gradient @ self.vectors) / size.clamp(min=1e-300)) @ self.vectors.T
-        return result
+        return result * self.varies
 
 
 def starting_points(found: Survey, shared: Shared, probe: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,9 +124,7 @@ def starting_points(found: Survey, shared: Shared, probe: Tensor, ridge: Tensor)
     hypothesis = probe % len(found.sums)
     quarter = torch.full_like(ridge, 0.25)
     points = shared.solve(found.sums[hypothesis] - found.gram[-1] / 2, quarter, ridge)
-    points, variance = to_scale(found, points, hypothesis, ridge, torch.zeros_like(ridge))
-    points[:, :-1][:, found.gram.diagonal()[:-1] == 0] = 0
-    return points, variance
+    return to_scale(found, points, hypothesis, ridge, torch.zeros_like(ridge))
 
 
 class _Running:

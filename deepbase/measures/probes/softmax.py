@@ -19,7 +19,7 @@ objective. Since B lacks the blocks between classes, the true gap can be ten tim
 The sum of the intercepts makes no difference to the probabilities; it is 0 in the result. A class without a row is left
 out of the model, and so NaN in the result. With fewer than two classes that have rows there is nothing to fit.
 
-Memory: `12 (units + 1)^2` bytes for each class.
+Memory: `20 (units + 1)^2` bytes for each class.
 """
 
 from __future__ import annotations
