@@ -20,6 +20,7 @@ from deepbase.measures.order.detectors import F1, Accuracy, Auroc, AveragePrecis
 from deepbase.measures.order.information import MutualInformation
 from deepbase.measures.pairs import ClassSelectivity, CohensD, CorrelationRatio, MeanDifference, Pearson
 from deepbase.measures.probes.chance import Majority, Random
+from deepbase.measures.probes.classifiers import Logistic, Mdl
 from deepbase.measures.probes.probes import Lda, Linear, MassMean, Mlp, Sparse
 
 MEASURES: dict[str, type[AbstractMeasure]] = {
@@ -44,11 +45,13 @@ MEASURES: dict[str, type[AbstractMeasure]] = {
         Kurtosis,
         Minimum,
         Maximum,
+        Logistic,
         Linear,
         Lda,
         MassMean,
         Sparse,
         Mlp,
+        Mdl,
         Majority,
         Random,
     )

@@ -1,0 +1,101 @@
+"""Probes that are logistic regressions: a probe of its own, and what codes labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+import torch
+
+from deepbase.blocks import Kind
+from deepbase.errors import MeasureError, nearest
+from deepbase.measures.probes.base import AbstractProbe, Fitted, classified, refuse_unless_positive, refuse_unless_share
+from deepbase.measures.probes.design import Design
+from deepbase.measures.probes.elastic import fit_elastic
+from deepbase.measures.probes.group import Fold
+from deepbase.measures.probes.logistic import fit_logistic
+from deepbase.measures.probes.mdl import online_code
+from deepbase.measures.probes.rows import Weights
+from deepbase.measures.probes.softmax import fit_softmax
+
+PENALTIES = ("l2", "l1", "elasticnet")
+
+
+@final
+@dataclass(frozen=True)
+class Logistic(AbstractProbe):
+    """Logistic regression; softmax for a category."""
+
+    penalty: str = field(default="l2", metadata={"description": "`l2`, `l1` or `elasticnet`; l2 for categories"})
+    c: float = field(default=1.0, metadata={"description": "inverse strength of the penalty, as C in scikit-learn"})
+    l1_ratio: float = field(default=0.5, metadata={"description": "share of the L1 penalty in `elasticnet`"})
+
+    name: ClassVar[str] = "logistic"
+    description: ClassVar[str] = "logistic regression on all units; softmax for a category"
+    formula: ClassVar[str] = "min over w, b of c sum log(1 + exp(-y (w x + b))) + penalty(w)"
+    source: ClassVar[str] = "Hastie et al. 2009, The Elements of Statistical Learning, 4.4; LogisticRegression"
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "category")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.penalty not in PENALTIES:
+            raise MeasureError(f"penalty of logistic cannot be '{self.penalty}'", nearest(self.penalty, PENALTIES))
+        refuse_unless_positive(self, "c")
+        refuse_unless_share(self, "l1_ratio")
+
+    def fit(self, fold: Fold, kind: Kind) -> Fitted:
+        """One fit for all hypotheses."""
+        if kind == "category":
+            if self.penalty != "l2":
+                raise MeasureError("a category is fitted with the penalty l2 only", "Leave the penalty out.")
+            return classified(_softmax(fold.train, self.c), fold, kind)
+        if self.penalty == "l2":
+            return classified(_l2(fold.train, self.c), fold, kind)
+        (found,) = fit_elastic(fold.train, [self.c], 1.0 if self.penalty == "l1" else self.l1_ratio)
+        return classified((found.coefficients, found.intercept), fold, kind)
+
+
+@final
+@dataclass(frozen=True)
+class Mdl(AbstractProbe):
+    """Online code length: how many bits the labels cost with the units known."""
+
+    c: float = field(default=1.0, metadata={"description": "inverse strength of the L2 penalty of the logistic probe"})
+
+    name: ClassVar[str] = "mdl"
+    description: ClassVar[str] = "online code length of the labels, in bits, with logistic probes; less is better"
+    formula: ClassVar[str] = "n1 log2(K) - sum over parts of log2 p(y of the part | x, probe of all parts before)"
+    source: ClassVar[str] = "Voita and Titov 2020, Information-Theoretic Probing with MDL, section 3.2"
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "category")
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    signed: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool] = False
+    scored: ClassVar[str] = "bits"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unless_positive(self, "c")
+
+    @property
+    def rests(self) -> float:
+        """Nothing is held out: each part is coded before it is learned."""
+        return 0.0
+
+    def fit(self, fold: Fold, kind: Kind) -> Fitted:
+        """Eleven fits for all hypotheses."""
+        blocks = fold.rows_of_records[0].tolist()
+        solve = _softmax if kind == "category" else _l2
+        length = online_code(fold.train, blocks, lambda design: solve(design, self.c), categories=kind == "category")
+        return Fitted(None, length.bits)
+
+
+def _l2(design: Design, c: float) -> Weights:
+    (found,) = fit_logistic(design, [c])
+    return found.coefficients, found.intercept
+
+
+def _softmax(design: Design, c: float) -> Weights:
+    """A class without a row is never predicted."""
+    found = fit_softmax(design, c)
+    return found.coefficients.nan_to_num(0), torch.where(found.intercept.isnan(), -torch.inf, found.intercept)
