@@ -23,6 +23,7 @@ ROUNDING = 1e-7
 SHORTEST = 1e-6
 """A search that needs shorter steps than this share of its direction has met the limits of float32."""
 SLOW = 0.4
+"""Progress is slow where the squared decrement stays above this share of the one before."""
 
 
 class Search:

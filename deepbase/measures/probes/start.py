@@ -10,7 +10,7 @@ probe would.
 The sample: each k-th row, about `EVERY`, and the first `POSITIVES` positive rows of each hypothesis. A row stands for
 as many rows of its class as the sample is short of.
 
-Memory: float64[unit, unit], and `EVERY + POSITIVES * hypotheses` rows at most.
+Memory: float64[unit, unit], `EVERY + POSITIVES * hypotheses` rows at most, and six float32[probe, sampled row].
 """
 
 from __future__ import annotations
