@@ -20,6 +20,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/minilm.py $(EWT)
 	$(BIN)/python benchmarks/scan.py $(EWT)
 	$(BIN)/python benchmarks/sql.py $(EWT)
+	$(BIN)/python benchmarks/measures.py $(EWT)
 	$(BIN)/python benchmarks/probes.py $(EWT)
 
 .venv/installed: pyproject.toml setup.py constraints.txt
