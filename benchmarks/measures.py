@@ -2,9 +2,9 @@
 
     python benchmarks/measures.py [EWT.conllu]
 
-Wall time of whole inspections (reading, tokenizing, labels, forward, states, scores, writing them) as a ratio to the bare
-forward of the same batches, alternating in one process, for sets of measures that share their states; then what each
-measure adds alone, once the states are there. Without a file the text is Python's standard library.
+Wall time of whole inspections (reading, tokenizing, labels, forward, states, scores, writing them) as a ratio to the
+bare forward of the same batches, alternating in one process, for sets of measures that share their states; then what
+each measure adds alone, once the states are there. Without a file the text is Python's standard library.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ REPEATS = 3
 MOMENTS = ["pearson", "mean_difference", "cohens_d", "class_selectivity", "correlation_ratio"]
 ORDER = ["spearman", "kendall", "auroc", "average_precision", "mutual_information", "jaccard", "f1", "accuracy"]
 FACTS = ["density", "mean", "standard_deviation", "kurtosis", "minimum", "maximum"]
+SETS = {"pearson": ["pearson"], "moments": MOMENTS, "moments, facts": MOMENTS + FACTS, "all": MOMENTS + FACTS + ORDER}
 
 
 def main() -> None:
@@ -70,9 +71,9 @@ def ratios(data: Path) -> None:
                 rows = found.scores.aggregate("count(*)").fetchall()[0][0]
                 db.remove("run", str(found.run_id))
             ratio = [w / b for w, b in zip(whole[1:], bare[1:], strict=True)]
+            seconds = f"{statistics.median(whole[1:]):.2f} s over {statistics.median(bare[1:]):.2f} s"
             print(
-                f"{name}: {rows:,} scores, {statistics.median(whole[1:]):.2f} s over {statistics.median(bare[1:]):.2f} s: "
-                f"ratio {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f} in {REPEATS})",
+                f"{name}: {rows:,} scores, {seconds}: {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f} in {REPEATS})",
                 flush=True,
             )
 
