@@ -51,13 +51,7 @@ def ratios(data: Path) -> None:
         db.register_dataset("data", data)
         request: dict[str, Any] = {"model": "minilm", "dataset": "data", "hypotheses": hypotheses_of(data)}
         batches = reference.batches(model.module, lambda: db.inspect(**request, layers=LAYERS))
-        sets = {
-            "pearson": ["pearson"],
-            "moments": MOMENTS,
-            "moments and facts": MOMENTS + FACTS,
-            "all": MOMENTS + FACTS + ORDER,
-        }
-        for name, measures in sets.items():
+        for name, measures in SETS.items():
             bare, whole = [], []
             for _ in range(REPEATS + 1):
                 start = time.perf_counter()
@@ -72,10 +66,8 @@ def ratios(data: Path) -> None:
                 db.remove("run", str(found.run_id))
             ratio = [w / b for w, b in zip(whole[1:], bare[1:], strict=True)]
             seconds = f"{statistics.median(whole[1:]):.2f} s over {statistics.median(bare[1:]):.2f} s"
-            print(
-                f"{name}: {rows:,} scores, {seconds}: {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f} in {REPEATS})",
-                flush=True,
-            )
+            spread = f"{statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f} in {REPEATS})"
+            print(f"{name}: {rows:,} scores, {seconds}: ratio {spread}", flush=True)
 
 
 def shares(data: Path) -> None:
