@@ -175,7 +175,7 @@ def test_a_table_is_made_of_a_scan(few):
         ("unit_activations('m', 'd', 'hgh', 0)", ModelError, "there is no layer 'hgh'. Did you mean 'high'?"),
         ("unit_activations('m', 'd', 'high', 5)", QueryError, "layer 'high' has no unit 5. Its units are"),
         ("unit_activations('m', 'd', 'high', -1)", QueryError, "layer 'high' has no unit -1. Its units are"),
-        ("activations('m', 'd', at := 'words')", QueryError, "at cannot be 'words'. Did you mean 'word' or 'record'?"),
+        ("activations('m', 'd', at := 'words')", QueryError, "at cannot be 'words'. Did you mean 'word'?"),
         (
             "hypothesis_values('d', 'm', 'upos')",
             HypothesisError,
