@@ -15,7 +15,6 @@ from harness import CPU, block_state, hard_data, label_shift, targets_of
 
 import deepbase
 from deepbase.errors import MeasureError
-from deepbase.measures.base import NOTES, WRONG_KIND
 from deepbase.measures.own import UNKNOWN, checked, conventional, naming, tried
 from deepbase.measures.registry import MEASURES, call_text, measures
 from deepbase.python_files import execute
@@ -178,7 +177,7 @@ def test_the_conventions_hold_for_a_measure_that_does_not_know_them(tmp_path):
     values = conventional(measure, found, targets, 4)
     assert [values.notes[n] for n in values.note[0]] == [None, UNKNOWN, UNKNOWN, "mine"]
     np.testing.assert_array_equal(values.unit_score[0], [1.0, np.nan, np.nan, np.nan])
-    assert {values.notes[n] for n in values.note[1]} == {NOTES[WRONG_KIND]}
+    assert {values.notes[n] for n in values.note[1]} == {"measure needs a boolean hypothesis"}
     assert np.isnan(values.unit_score[1]).all()
 
 
