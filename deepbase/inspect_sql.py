@@ -298,7 +298,7 @@ class _Clause:
     def _takes_categories(self, calls: Sequence[str]) -> bool:
         from deepbase.measures.registry import measures
 
-        return any("category" in m.kinds for m in measures(calls, self.measures))
+        return any("category" in m.takes for m in measures(calls, self.measures))
 
     def _describe(self, item: Source, before: Sequence[Source]) -> Mapping[str, str]:
         text = Source.made("SELECT * FROM ", 0) + item

@@ -153,9 +153,9 @@ class Job:
         for i, label in enumerate(self.labels.labels):
             if label.category:
                 columns.setdefault(label.category, []).append(i)
-            if not label.category or label.kind in measure.kinds:
+            if not label.category or label.kind in measure.takes:
                 found.append((label.name, Target(label.kind, (i,))))
-        if "category" in measure.kinds:
+        if "category" in measure.takes:
             found += [(name, Target("category", tuple(several))) for name, several in columns.items()]
         return found
 
@@ -163,7 +163,7 @@ class Job:
     def scored(self) -> list[Label]:
         """The hypotheses of the run's scores: labels, and categories where a measure takes them."""
         labels = list(self.labels.labels)
-        if any("category" in m.kinds for m in self.measures):
+        if any("category" in m.takes for m in self.measures):
             labels += [whole(members) for members in categories(labels).values()]
         return labels
 

@@ -433,6 +433,11 @@ class AbstractMeasure(abc.ABC):
         return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
 
     @property
+    def takes(self) -> tuple[Kind, ...]:
+        """The kinds of hypotheses that it takes with its options."""
+        return self.kinds
+
+    @property
     def needs_words(self) -> bool:
         """Whether it has to know the words of symbols."""
         return False

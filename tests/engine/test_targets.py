@@ -145,6 +145,18 @@ def test_a_probe_finds_the_planted_units_and_says_what_they_reach_together(db):
     assert reached["majority", "kind"] == pytest.approx(f1_score([0, 1, 2] * 9, [0] * 27, average="macro"), abs=0.1)
 
 
+def test_a_sparse_penalty_fits_the_values_of_a_category_only(db):
+    calls = ["logistic", "logistic(penalty := 'l1', c := 0.1)"]
+    found = db.inspect("net", "texts", ["kind"], calls, layers="1")
+    rows = found.scores.project("measure, hypothesis, group_score").distinct().fetchall()
+    values = {f"kind={k}" for k in ("vowel", "digit", "other")}
+    assert {h for m, h, _ in rows if m == calls[0]} == {"kind", *values}
+    assert {h for m, h, _ in rows if m == calls[1]} == values
+    assert {g > 0.9 for _, h, g in rows if h in ("kind", "kind=vowel", "kind=digit")} == {True}
+    zeros = dict(found.scores.filter("unit_score = 0").aggregate("measure, count(*)").fetchall())
+    assert set(zeros) == {calls[1]}
+
+
 def test_the_units_of_several_layers_are_one_group(db):
     calls = ["lda(group := 'model')", "lda"]
     found = db.inspect("net", "texts", ["kind=vowel"], calls, layers="*")

@@ -123,7 +123,7 @@ class AbstractProbe(AbstractMeasure):
         """
         weights = np.full((len(targets), group.units), np.nan)
         scores = np.full((3, len(targets)), np.nan)
-        note = np.full((len(targets), group.units), wrong_kind(self.kinds))
+        note = np.full((len(targets), group.units), wrong_kind(self.takes))
         for batch in self._batches(targets):
             columns = [c for i in batch for c in targets[i].columns]
             for fold in group.folds(columns, self.rests, 0):
@@ -152,9 +152,9 @@ class AbstractProbe(AbstractMeasure):
     def _batches(self, targets: Sequence[Target]) -> Iterable[list[int]]:
         """Targets that are fitted together: all booleans, all numbers, each category."""
         for kind in ("boolean", "number"):
-            if kind in self.kinds and (batch := [i for i, t in enumerate(targets) if t.kind == kind]):
+            if kind in self.takes and (batch := [i for i, t in enumerate(targets) if t.kind == kind]):
                 yield batch
-        yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.kinds)
+        yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.takes)
 
     def _fitted(self, fold: Fold, targets: Sequence[Target]) -> tuple[Floats, Floats, Ints]:
         """Weights, scores (of the labels, a control task, shuffled labels) and notes of targets that share rows."""

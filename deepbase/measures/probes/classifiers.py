@@ -44,11 +44,14 @@ class Logistic(AbstractProbe):
         refuse_unless_positive(self, "c")
         refuse_unless_share(self, "l1_ratio")
 
+    @property
+    def takes(self) -> tuple[Kind, ...]:
+        """Whole categories with the penalty l2 only."""
+        return self.kinds if self.penalty == "l2" else ("boolean",)
+
     def fit(self, fold: Fold, kind: Kind) -> Fitted:
         """One fit for all hypotheses."""
         if kind == "category":
-            if self.penalty != "l2":
-                raise MeasureError("a category is fitted with the penalty l2 only", "Leave the penalty out.")
             return classified(_softmax(fold.train, self.c), fold, kind)
         if self.penalty == "l2":
             return classified(_l2(fold.train, self.c), fold, kind)
