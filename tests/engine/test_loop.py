@@ -401,13 +401,16 @@ def whole(many) -> Iterator[tuple[deepbase.Database, dict[str, Any], list[int]]]
         db.register_dataset("d", many)
         request = {"hypotheses": [has_vowel, to_the_end, "record % 10", late], "measures": MEASURES, "seed": 5}
         request.update(model="m", dataset="d", layers="*")
-        db.inspect(**request, progress=lambda p: seen.append(p.records_seen))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("deepbase.engine.driver.PROGRESS_SECONDS", 1e9)
+            db.inspect(**request, progress=lambda p: seen.append(p.records_seen))
         yield db, request, seen
 
 
 @pytest.mark.parametrize("stop", [StopError, KeyboardInterrupt])
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(whole, stop, blocks):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(whole, stop, blocks, monkeypatch):
+    monkeypatch.setattr("deepbase.engine.driver.PROGRESS_SECONDS", 1e9)  # no word from inside a block
     db, request, seen = whole
     done = []
 
