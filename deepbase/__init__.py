@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from deepbase.labels.hypothesis import hypothesis
     from deepbase.measures.base import AbstractMeasure as Measure
     from deepbase.measures.base import AbstractState as MeasureState
-    from deepbase.measures.base import BatchLabels, Target, Values
+    from deepbase.measures.base import (
+        Target,
+        Values,
+    )
+    from deepbase.measures.batch import BatchLabels
     from deepbase.measures.moments import PairMoments
     from deepbase.measures.pairs import pair_values
     from deepbase.models.base import Model
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BatchLabels": "deepbase.measures.base:BatchLabels",
+    "BatchLabels": "deepbase.measures.batch:BatchLabels",
     "Database": "deepbase.database:Database",
     "DeepBaseError": "deepbase.errors:DeepBaseError",
     "Inspection": "deepbase.inspection:Inspection",

@@ -14,7 +14,9 @@ from deepbase.errors import InspectionError
 
 if TYPE_CHECKING:
     from deepbase.database import Database
-    from deepbase.measures.base import AbstractMeasure
+    from deepbase.measures.base import (
+        AbstractMeasure,
+    )
 
 OUTPUTS = {
     ".parquet": "FORMAT parquet",

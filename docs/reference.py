@@ -16,7 +16,10 @@ import click
 
 import deepbase
 from deepbase.cli import main as cli
-from deepbase.measures.base import AbstractMeasure, option_text
+from deepbase.measures.base import (
+    AbstractMeasure,
+    option_text,
+)
 from deepbase.measures.order.scores import ORDER_NOTES, WITHIN
 from deepbase.measures.registry import MEASURES
 
@@ -152,7 +155,7 @@ def _table_of(chosen: dict[str, type[AbstractMeasure]]) -> list[str]:
             f"`{measure.formula}`",
             extent,
             takes,
-            measure.exactness,
+            "exact" if measure.exact else "approximate",
             measure.state_type.cost,
             measure.source,
         )

@@ -21,7 +21,13 @@ import sklearn.metrics
 import torch
 
 from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
-from deepbase.measures.base import AbstractMeasure, AbstractState, BatchLabels, Target, Values
+from deepbase.measures.base import (
+    AbstractMeasure,
+    AbstractState,
+    Target,
+    Values,
+)
+from deepbase.measures.batch import BatchLabels
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5

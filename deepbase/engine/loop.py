@@ -19,7 +19,8 @@ from deepbase.engine.base import ChosenLayer, Job, LayerStates, Part, RunState, 
 from deepbase.engine.behaviors import behaviors, unlabelled
 from deepbase.engine.memory import give_back_memory
 from deepbase.inputs.symbols import make_block
-from deepbase.measures.base import AbstractState, BatchLabels
+from deepbase.measures.base import AbstractState
+from deepbase.measures.batch import BatchLabels
 from deepbase.measures.own import a_state
 
 Between = Callable[[int, int], None]

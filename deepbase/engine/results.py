@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from deepbase.blocks import SCORES_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
-from deepbase.measures.base import AbstractMeasure, Target, Values
+from deepbase.measures.base import (
+    AbstractMeasure,
+    Target,
+    Values,
+)
 from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.group import UnitGroup
@@ -92,8 +98,7 @@ class _Scored:
             scores = measure.compute(self.states[0][measure.state_type], targets)
             return conventional(measure, scores, targets, self.units)
         if self.group is None:
-            rows = [s[Rows] for s in self.states]
-            self.group = UnitGroup([x for x in rows if isinstance(x, Rows)])
+            self.group = UnitGroup([cast(Rows, s[Rows]) for s in self.states])
         return measure.compute_group(self.group, targets)
 
 
@@ -113,10 +118,12 @@ def computed(tables: Iterator[pa.Table], quick: bool) -> Iterator[Iterable[pa.Ta
 
     Args:
         tables: computes them.
-        quick: whether that takes no time; then they are given as they are. Others go through a scratch file.
+        quick: whether that takes no time. Then only what comes before the first table, such as all p-values, is done
+            now. Others go through a scratch file.
     """
     if quick:
-        yield tables
+        first = list(itertools.islice(tables, 1))
+        yield itertools.chain(first, tables)
         return
     with tempfile.TemporaryFile(prefix="deepbase-") as file:
         with pa.ipc.new_stream(file, SCORES_SCHEMA) as sink:

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import (
+    Target,
+    Values,
+)
+from deepbase.measures.notes import (
     CONSTANT_HYPOTHESIS,
     CONSTANT_UNIT,
     FEW_NEGATIVES,
@@ -22,8 +26,6 @@ from deepbase.measures.base import (
     NOT_FINITE,
     NOTES,
     TOO_FEW,
-    Target,
-    Values,
     wrong_kind,
 )
 
@@ -53,6 +55,11 @@ def constant(mean: Tensor, variance: Tensor) -> Tensor:
     The square of a float32 below 1e-18 is no longer a number.
     """
     return variance.sqrt() <= (2.0**-23 * mean.abs()).clamp_min(1e-18)
+
+
+def first_columns(targets: Sequence[Target]) -> list[int]:
+    """The first column of each target; those of a category have a value at the same symbols."""
+    return [t.columns[0] for t in targets]
 
 
 def values(

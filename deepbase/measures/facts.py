@@ -19,16 +19,18 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import (
-    CONSTANT_UNIT,
-    NOT_FINITE,
-    TOO_FEW_SYMBOLS,
     AbstractMeasure,
     AbstractState,
-    BatchLabels,
     Target,
     Values,
 )
+from deepbase.measures.batch import BatchLabels
 from deepbase.measures.moments import constant_units, pilot
+from deepbase.measures.notes import (
+    CONSTANT_UNIT,
+    NOT_FINITE,
+    TOO_FEW_SYMBOLS,
+)
 
 
 @final

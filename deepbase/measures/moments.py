@@ -41,7 +41,11 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from deepbase.blocks import Floats
-from deepbase.measures.base import GROUPS, AbstractState, BatchLabels
+from deepbase.measures.base import AbstractState
+from deepbase.measures.batch import (
+    GROUPS,
+    BatchLabels,
+)
 from deepbase.measures.significance import clustered_p_values
 
 PILOT_SYMBOLS = 64
@@ -130,7 +134,7 @@ class PairMoments(AbstractState):
                 if len(bags.rows):
                     sums = embedding_bag(bags.rows, values, bags.offsets, mode="sum", per_sample_weights=bags.weights)
                     of.view(-1, of.shape[2]).index_add_(0, bags.places, sums.to(of.dtype))
-        return replace(self)
+        return replace(self)  # without the totals that may have been looked at
 
     def merge(self, other: Self) -> Self:
         """The sums of both, about the pilots of the one with more symbols, on the refinement of their null classes."""

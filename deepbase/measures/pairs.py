@@ -13,17 +13,19 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import (
-    MEANS_ARE_ZERO,
-    NO_VARIATION,
-    NOT_FINITE,
-    UNCORRECTABLE,
     AbstractMeasure,
     AbstractState,
     Target,
     Values,
 )
-from deepbase.measures.conventions import Evidence, values
+from deepbase.measures.conventions import Evidence, first_columns, values
 from deepbase.measures.moments import PairMoments
+from deepbase.measures.notes import (
+    MEANS_ARE_ZERO,
+    NO_VARIATION,
+    NOT_FINITE,
+    UNCORRECTABLE,
+)
 
 
 @final
@@ -115,7 +117,7 @@ class CohensD(AbstractMeasure):
             score = score * _small_sample_correction(n - 2)
         found = pair_values(score, state, targets, self.kinds, undefined=NO_VARIATION)
         if self.unbiased:
-            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()[_first_columns(targets)]
+            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()[first_columns(targets)]
             return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
         return found
 
@@ -171,7 +173,7 @@ class CorrelationRatio(AbstractMeasure):
             means = torch.where(n > 0, sums / n, 0)
             between.append((n * (means - x / n.sum()).square()).sum(0))
             constant.append(bool((n > 0).sum() < 2 if target.kind == "category" else still[columns[0]]))
-        firsts = _first_columns(targets)
+        firsts = first_columns(targets)
         total = (state.symbols() * state.unit_moments()[1][state.null_class])[firsts]
         score = (torch.stack(between) / total).clamp(0, 1).sqrt()
         return pair_values(score, state, targets, self.kinds, constant=constant)
@@ -192,11 +194,6 @@ def _difference(state: PairMoments) -> Tensor:
     return state.xy / positives - (sums - state.xy) / (n - positives)
 
 
-def _first_columns(targets: Sequence[Target]) -> list[int]:
-    """The first column of each target; those of a category have a value at the same symbols."""
-    return [t.columns[0] for t in targets]
-
-
 def pair_values(
     score: Tensor,
     state: PairMoments,
@@ -215,7 +212,7 @@ def pair_values(
         undefined: the note of what is not finite.
         constant: whether each target is constant, where that is not for its column to say.
     """
-    firsts = _first_columns(targets)
+    firsts = first_columns(targets)
     if constant is None:
         score = score[firsts]
     of = state.null_class[firsts]

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from deepbase.errors import MeasureError
-from deepbase.measures.base import AbstractState, BatchLabels
+from deepbase.measures.base import AbstractState
+from deepbase.measures.batch import BatchLabels
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepbase.errors import MeasureError, nearest
-from deepbase.measures.base import NOTES, BatchLabels
+from deepbase.measures.batch import BatchLabels
+from deepbase.measures.notes import NOTES
 from deepbase.measures.registry import MEASURES, call_text, measures, parse_call
 
 UNIT_MEASURES = {name: m for name, m in MEASURES.items() if not m.grouped}
@@ -281,6 +282,12 @@ def test_no_score_leaves_the_range_of_its_measure_by_rounding(measure, memory):
             data,
             approximate=memory != PLENTY,
         )
+
+
+@every_state
+def test_a_state_that_keeps_rows_is_not_quick(kind, memory):
+    """What is no fixed number of sums takes time to score, which must not pass while the database is locked."""
+    assert kind.saved or not kind.quick
 
 
 @every_state

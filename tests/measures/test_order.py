@@ -30,11 +30,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepbase.errors import MeasureError
-from deepbase.measures.base import BatchLabels, Target
+from deepbase.measures.base import Target
+from deepbase.measures.batch import BatchLabels
 from deepbase.measures.order import kendall, sketch, walk
 from deepbase.measures.order.codes import NOWHERE, borders, codes, common, decoded
 from deepbase.measures.order.scores import STEPS
-from deepbase.measures.order.sketch import thresholds
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.registry import MEASURES, measures
 
@@ -229,7 +229,7 @@ def test_mutual_information_of_a_sketch_is_that_of_bins_at_its_borders(corrected
     state = block_state(PairOrder, data, range(0, data.symbols, 1000), shift=label_shift(data), memory=2**17)
     measure = replace(OF_ORDER["mutual_information"], corrected=corrected)
     found = scores(measure, state, data)
-    borders_of = thresholds(state.sketch).numpy()
+    borders_of = decoded(state.sketch.edges).numpy()
     for u, x in enumerate(data.units.values()):
         shares = np.array([(x >= b).mean() for b in borders_of[u]])
         cuts = [borders_of[u][::-1][np.abs(shares[::-1] - (1 - k / 16)).argmin()] for k in range(1, 16)]

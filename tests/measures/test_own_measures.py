@@ -190,7 +190,9 @@ def test_values_that_are_not_finite_have_the_one_note():
 def test_labels_say_where_they_have_a_value():
     from harness import label_behavior
 
-    from deepbase.measures.base import BatchLabels
+    from deepbase.measures.batch import (
+        BatchLabels,
+    )
 
     data = hard_data(40)
     labels = BatchLabels.of(label_behavior(data), 0, 40, label_shift(data), CPU)

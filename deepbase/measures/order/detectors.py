@@ -14,7 +14,12 @@ import numpy as np
 
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
-from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
+from deepbase.measures.base import (
+    AbstractMeasure,
+    AbstractState,
+    Target,
+    Values,
+)
 from deepbase.measures.order import bounds
 from deepbase.measures.order.scores import detector_values
 from deepbase.measures.order.state import PairOrder

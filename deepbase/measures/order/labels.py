@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Ints
-from deepbase.measures.base import KeptLabels
+from deepbase.measures.batch import KeptLabels
 
 Bytes = npt.NDArray[np.uint8]
 Ints32 = npt.NDArray[np.int32]

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Kind
-from deepbase.measures.base import NOTES, Target, Values
-from deepbase.measures.conventions import Evidence, values
+from deepbase.measures.base import (
+    Target,
+    Values,
+)
+from deepbase.measures.conventions import Evidence, first_columns, values
+from deepbase.measures.notes import NOTES
 from deepbase.measures.order.bounds import Bins, Interval, bins_of
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
@@ -106,11 +110,6 @@ def _one_value(target: Target, positives: Floats, n: float) -> bool:
     if target.kind == "category":
         return bool((positives > 0).sum() < 2)
     return bool(positives[0] in {0, n})
-
-
-def first_columns(targets: Sequence[Target]) -> list[int]:
-    """The first column of each target; those of a category have a value at the same symbols."""
-    return [t.columns[0] for t in targets]
 
 
 def from_bins(sketch: Sketch, targets: Sequence[Target], bounds: Bounds) -> Interval:

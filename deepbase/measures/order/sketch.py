@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbase.measures.base import KeptLabels
+from deepbase.measures.batch import KeptLabels
 from deepbase.measures.conventions import constant
-from deepbase.measures.order.codes import INFINITY, borders, codes, common, decoded
+from deepbase.measures.order.codes import INFINITY, borders, codes, common
 from deepbase.measures.order.compiled import kernels
 from deepbase.measures.order.labels import Assembled, Sparse
 from deepbase.measures.order.walk import UNITS, Rows, in_threads
@@ -282,11 +282,6 @@ def bins_within(units: int, columns: int, limit: int) -> int:
 def sketch_bytes(units: int, columns: int, bins: int) -> int:
     """Bytes of a sketch of booleans of one null class."""
     return units * (4 * (bins - 1) + 4 * bins * (columns + 1) + 20) + 9 * columns
-
-
-def thresholds(sketch: Sketch) -> Tensor:
-    """float32[unit, bins - 1]: the edges as values; a value is above an edge if it is not less."""
-    return decoded(sketch.edges)
 
 
 def _edges(sample: Tensor, bins: int) -> Tensor:

@@ -21,7 +21,11 @@ from typing import ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from deepbase.measures.base import AbstractState, BatchLabels, KeptLabels
+from deepbase.measures.base import AbstractState
+from deepbase.measures.batch import (
+    BatchLabels,
+    KeptLabels,
+)
 from deepbase.measures.order.labels import Assembled, assembled
 from deepbase.measures.order.sketch import Sketch, bins_within, sketch_bytes
 from deepbase.measures.order.walk import Cuts, Walk, walk
@@ -41,6 +45,7 @@ class PairOrder(AbstractState):
     """
 
     saved: ClassVar[bool] = False
+    quick: ClassVar[bool] = False
     cost: ClassVar[str] = "all rows, or counts in bins"
 
     limit: int

@@ -20,6 +20,12 @@ from torch import Tensor
 from deepbase.blocks import Floats, Ints, Kind
 from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import (
+    AbstractMeasure,
+    AbstractState,
+    Target,
+    Values,
+)
+from deepbase.measures.notes import (
     CONSTANT_HELD_OUT,
     CONSTANT_HYPOTHESIS,
     CONSTANT_TRAINING,
@@ -28,10 +34,6 @@ from deepbase.measures.base import (
     TOGETHER,
     TOO_FEW,
     TOO_FEW_RECORDS,
-    AbstractMeasure,
-    AbstractState,
-    Target,
-    Values,
     wrong_kind,
 )
 from deepbase.measures.probes.controls import labels_of
@@ -174,10 +176,9 @@ class AbstractProbe(AbstractMeasure):
             for i, several in enumerate(found.score.reshape(-1, len(fits)).cpu().numpy()):
                 scores[i, fits] = several
             share = 0 if found.weights is not None else TOGETHER
-            alone = np.where(fold.unit_note, fold.unit_note, share)[None] * np.ones((len(fits), 1), dtype=np.int64)
-            missing = np.isnan(scores[0, fits])[:, None] & (alone == 0)
-            note[fits] = np.where(missing, CONSTANT_HELD_OUT, alone)
-            weights[fits] = np.where(alone == 0, weights[fits], np.nan)
+            unscored = np.isnan(scores[0, fits])[:, None]
+            note[fits] = np.where(fold.unit_note, fold.unit_note, np.where(unscored, CONSTANT_HELD_OUT, share))
+            weights[fits] = np.where(fold.unit_note, np.nan, weights[fits])
         order = [fold.columns.index(t.columns[0]) for t in targets] if kind != "category" else [0]
         return weights[order], scores[:, order], note[order]
 

@@ -9,13 +9,21 @@ All hypotheses of a design have a value at all of its rows. Hypotheses that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 Chunk = tuple[Tensor, Tensor]
 """float32[row, unit], standardized, and float32[row, hypothesis], as the same rows."""
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks one behind the other, as one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    return torch.cat([x for x, _ in chunks]), torch.cat([y for _, y in chunks])
 
 
 @dataclass(frozen=True)

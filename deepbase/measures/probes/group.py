@@ -29,11 +29,15 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Ints, Kind
-from deepbase.measures.base import CONSTANT_UNIT, NOT_FINITE, BatchLabels
+from deepbase.measures.batch import BatchLabels
 from deepbase.measures.hashing import hashed
 from deepbase.measures.moments import constant_units, pilot
+from deepbase.measures.notes import (
+    CONSTANT_UNIT,
+    NOT_FINITE,
+)
 from deepbase.measures.probes.controls import control_task, labels_of, shuffled, with_labels
-from deepbase.measures.probes.design import Chunk, Design
+from deepbase.measures.probes.design import Chunk, Design, joined
 from deepbase.measures.probes.rows import columns as some
 from deepbase.measures.rows import Piece, Rows, beside
 
@@ -194,10 +198,10 @@ class _Chunks:
             x = torch.where(keep > 0, (units - mean) / deviation, 0).float()
             left.append((x, self._labels(piece.labels, mask)))
             if sum(len(c[0]) for c in left) >= CHUNK_ROWS:
-                yield _joined(left)
+                yield joined(left)
                 left = []
         if left:
-            yield _joined(left)
+            yield joined(left)
 
     def _labels(self, labels: BatchLabels, mask: Tensor) -> Tensor:
         """The labels of a piece; numbers less one pilot value, which no probe notices."""
@@ -210,16 +214,12 @@ def _gathered(tensors: Iterable[Tensor]) -> Ints:
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    return torch.cat([x for x, _ in chunks]), torch.cat([y for _, y in chunks])
-
-
 def _kept(chunks: _Chunks, order: Ints) -> Callable[[], Iterator[Chunk]]:
     """The same rows, from memory, in another order."""
     read = list(chunks())
     if not read:
         return lambda: iter(())
-    x, y = _joined(read)
+    x, y = joined(read)
     del read
     at = torch.from_numpy(order).to(x.device)
     x, y = x[at], y[at]

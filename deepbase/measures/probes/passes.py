@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepbase.measures.probes.design import Chunk, Design
+from deepbase.measures.probes.design import Chunk, Design, joined
 
 BLOCK = 8192
 """Rows that are worked on at a time. Small chunks are put together; one that is larger is cut."""
@@ -44,18 +44,12 @@ def blocks(design: Design) -> Iterator[Chunk]:
         for first in range(0, len(chunk[0]), BLOCK):
             part = chunk[0][first : first + BLOCK], chunk[1][first : first + BLOCK]
             if waiting and rows + len(part[0]) > BLOCK:
-                yield _together(waiting)
+                yield joined(waiting)
                 waiting, rows = [], 0
             waiting.append(part)
             rows += len(part[0])
     if waiting:
-        yield _together(waiting)
-
-
-def _together(parts: Sequence[Chunk]) -> Chunk:
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([units for units, _ in parts]), torch.cat([labels for _, labels in parts])
+        yield joined(waiting)
 
 
 @dataclass(frozen=True)

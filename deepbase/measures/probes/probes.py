@@ -138,7 +138,6 @@ class Mlp(AbstractProbe):
     source: ClassVar[str] = "Hewitt and Liang 2019, section 3.2 (MLP-1)"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
     exact: ClassVar[bool] = False
-    exactness: ClassVar[str] = "the optimum that its training finds"
 
     def __post_init__(self) -> None:
         super().__post_init__()

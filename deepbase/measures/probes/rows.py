@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from deepbase.measures.probes.design import Chunk, Design
+from deepbase.measures.probes.design import Chunk, Design, joined
 
 PORTION = 1024
 """Rows that are worked on at once: few enough for the caches, enough for a matrix product."""
@@ -56,16 +56,10 @@ def batches(design: Design, size: int) -> Iterator[Chunk]:
             count += end - first
             first = end
             if count == size:
-                yield _joined(held)
+                yield joined(held)
                 held, count = [], 0
     if held:
-        yield _joined(held)
-
-
-def _joined(held: list[Chunk]) -> Chunk:
-    if len(held) == 1:
-        return held[0]
-    return torch.cat([x for x, _ in held]), torch.cat([y for _, y in held])
+        yield joined(held)
 
 
 def part(design: Design, first: int, end: int) -> Design:

@@ -11,7 +11,13 @@ from harness import CPU, Data, label_behavior, label_shift
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import f1_score
 
-from deepbase.measures.base import NOT_BOOLEAN, NOT_NUMBER, NOTES, WRONG_KIND, BatchLabels
+from deepbase.measures.batch import BatchLabels
+from deepbase.measures.notes import (
+    NOT_BOOLEAN,
+    NOT_NUMBER,
+    NOTES,
+    WRONG_KIND,
+)
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.registry import MEASURES, measures
 from deepbase.measures.rows import Rows
@@ -167,6 +173,22 @@ def test_labels_that_have_nothing_to_do_with_the_units_are_not_predicted(measure
             assert score < 0.02
         else:
             assert score < 0.5
+
+
+@pytest.mark.parametrize("call", ["lda", "mlp", "majority"])
+def test_a_hypothesis_that_no_held_out_record_has_says_so(call):
+    (measure,) = measures([call])
+    for record in np.unique(DATA.record):  # the first record of the training part alone has the hypothesis
+        only = (DATA.record == record) & (np.arange(DATA.symbols) % 2 == 0)
+        data = Data(DATA.units, {"yes": only.astype(float)}, {"yes": "boolean"}, {}, DATA.record)
+        (one,) = UnitGroup(rows_of(data)).folds([0], measure.held_out, 0)
+        if matrices(one.train)[1].any():
+            break
+    found = measure.compute_group(UnitGroup(rows_of(data)), [data.targets["yes"]])
+    assert np.isnan(found.group_score).all()
+    notes = [NOTES[n] for n in found.note[0]]
+    assert notes[6] == "unit is constant"
+    assert set(notes[:6]) == {"hypothesis is constant in the held-out records"}
 
 
 @pytest.mark.parametrize("records", [1, 2])

@@ -1,0 +1,187 @@
+"""The label side of a batch, as states fold it: made once, and shared by all layers.
+
+Labels are wanted in several forms: as a matrix, as the few rows at which each column is not 0, as bytes to keep. Each
+is made when the first state asks for it, and then there for all layers and states of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepbase.blocks import Floats, Kind, LabelBehavior
+from deepbase.measures.hashing import hashed
+
+GROUP_SEED = 2
+ROWS = 512
+"""Symbols that are folded at once: few enough for the caches, and for float32 sums."""
+GROUPS = 16
+"""Random groups of records, whose differences tell how far a score may be off."""
+
+
+class Bags(NamedTuple):
+    """Rows that are added up together, bag after bag.
+
+    Attributes:
+        places: int64[bag], where each bag belongs: `group * columns + column`.
+        rows: int64[row in a bag], the symbols within the portion.
+        offsets: int64[bag], where each bag begins in `rows`.
+        weights: float32[row in a bag], by what each is multiplied; None where all are taken as they are.
+    """
+
+    places: Tensor
+    rows: Tensor
+    offsets: Tensor
+    weights: Tensor | None
+
+
+class Portion(NamedTuple):
+    """Some symbols of a batch, by group of records.
+
+    Attributes:
+        rows: the symbols.
+        present: those at which a null class has values.
+        true: those at which a column is not 0.
+    """
+
+    rows: slice
+    present: Bags
+    true: Bags
+
+
+@dataclass(frozen=True)
+class BatchLabels:
+    """The label side of one batch, on the device of the model; shared by all layers and states.
+
+    Attributes:
+        values: float32[symbol, column], less `shift`; 0 where there is no value.
+        valid: float32[symbol, null class], 1 where the columns of the class have a value; None where all have.
+        null_class: int64[column], the class of each column.
+        shift: float64[column], what was subtracted from the values; 0 for booleans.
+        record: int64[symbol], the number of each symbol's record in the dataset; the symbols of one record stand
+            together.
+        kinds: the kind of each column, `boolean` or `number`.
+        word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
+    """
+
+    values: Tensor
+    valid: Tensor | None
+    null_class: Tensor
+    shift: Tensor
+    record: Tensor
+    kinds: tuple[Kind, ...]
+    word: Tensor | None = None
+
+    @classmethod
+    def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
+        """The rows `first : first + symbols` of a block's labels."""
+        rows = slice(first, first + symbols)
+        valid = labels.valid[rows]
+        classes = labels.null_class
+        values = labels.values[rows]
+        if shift.any():
+            values = values - shift * valid[:, classes]
+        whole = valid.shape[1] == 1 and bool(valid.all())
+        return cls(
+            values=torch.from_numpy(values.astype(np.float32)).to(device),
+            valid=None if whole else torch.from_numpy(valid.astype(np.float32)).to(device),
+            null_class=torch.from_numpy(classes).to(device),
+            shift=torch.from_numpy(shift).to(device),
+            record=torch.from_numpy(labels.record[rows]).to(device),
+            kinds=labels.kinds,
+            word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
+        )
+
+    @cached_property
+    def group(self) -> Tensor:
+        """int64[symbol], the random group of each symbol's record, by a hash of its number."""
+        groups = hashed(self.record.cpu().numpy(), GROUP_SEED) % np.uint64(GROUPS)
+        return torch.from_numpy(groups.astype(np.int64)).to(self.record.device)
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """By group, float64[group, null class], symbols with a value; float64[group, column], values and squares."""
+        classes = int(self.null_class.max()) + 1 if len(self.null_class) else 1
+        valid = self.values.new_ones(len(self.values), classes) if self.valid is None else self.valid
+        y = self.values.double()
+        several = (valid.double(), y, y.square())
+        n, sums, squares = (v.new_zeros(GROUPS, v.shape[1]).index_add_(0, self.group, v) for v in several)
+        return n, sums, squares
+
+    @property
+    def known(self) -> Tensor:
+        """bool[symbol, column], where there is a value."""
+        if self.valid is None:
+            return torch.ones_like(self.values, dtype=torch.bool)
+        return self.valid[:, self.null_class] > 0
+
+    @cached_property
+    def portions(self) -> tuple[Portion, ...]:
+        """The symbols in portions of at most `ROWS`."""
+        return tuple(self._portion(slice(i, i + ROWS)) for i in range(0, len(self.values), ROWS))
+
+    def _portion(self, rows: slice) -> Portion:
+        values, group = self.values[rows], self.group[rows]
+        valid = values.new_ones(len(values), 1) if self.valid is None else self.valid[rows]
+        weighted = "number" in self.kinds
+        return Portion(rows, _bags(valid, group, weighted=False), _bags(values, group, weighted=weighted))
+
+    def rows(self, rows: slice | Tensor) -> Self:
+        """Some of the symbols."""
+        valid = None if self.valid is None else self.valid[rows]
+        word = None if self.word is None else self.word[rows]
+        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word)
+
+    @cached_property
+    def kept(self) -> KeptLabels:
+        """The same labels in the least room: made once a batch, and shared by all layers that keep rows."""
+        boolean = torch.tensor([k == "boolean" for k in self.kinds], dtype=torch.bool, device=self.values.device)
+        valid = self.values.new_ones(len(self.values), 1) if self.valid is None else self.valid
+        shift = self.shift[~boolean]
+        known = (valid[:, self.null_class[~boolean]] > 0).any(0)
+        return KeptLabels(
+            truth=self.values[:, boolean].byte(),
+            numbers=self.values[:, ~boolean].double() + shift,
+            valid=valid.byte(),
+            null_class=self.null_class,
+            shifts=torch.stack([torch.where(known, shift, torch.inf), torch.where(known, shift, -torch.inf)]),
+            boolean=boolean,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class KeptLabels:
+    """Labels in the form in which a state may keep them.
+
+    Attributes:
+        truth: uint8[symbol, boolean column].
+        numbers: float64[symbol, number column], the values themselves, up to the rounding of `BatchLabels.values`;
+            the shift where there is no value.
+        valid: uint8[symbol, null class].
+        null_class: int64[column].
+        shifts: float64[2, number column], the least and the greatest shift that the numbers were rounded about;
+            infinite where none has a value.
+        boolean: bool[column], which columns are booleans; the others are numbers.
+    """
+
+    truth: Tensor
+    numbers: Tensor
+    valid: Tensor
+    null_class: Tensor
+    shifts: Tensor
+    boolean: Tensor
+
+
+def _bags(values: Tensor, group: Tensor, *, weighted: bool) -> Bags:
+    """The rows at which each column is not 0, by group."""
+    row, column = values.nonzero(as_tuple=True)
+    place = group[row] * values.shape[1] + column
+    order = place.argsort(stable=True)
+    row, column = row[order], column[order]
+    places, counts = torch.unique_consecutive(place[order], return_counts=True)
+    return Bags(places, row, counts.cumsum(0) - counts, values[row, column] if weighted else None)
