@@ -183,28 +183,35 @@ Tokenize = Callable[[Sequence[str]], Encodings]
 Visit = Callable[[str, "torch.Tensor"], None]
 """What a model calls for every layer that was asked for: its path and its values, float32[token, unit]."""
 
-SCORES_SCHEMA = pa.schema(
+SCORES_COLUMNS = (
+    *("run", "model", "layer", "unit", "hypothesis", "measure", "slice"),
+    *("unit_score", "group_score", "control_score", "shuffled_score", "baseline_score", "selectivity"),
+    *("low", "high", "p_value", "q_value", "symbols", "records", "note"),
+)
+"""The columns of `scores`."""
+
+SCORE_LISTS_SCHEMA = pa.schema(
     [
         ("run", pa.int64()),
         ("model", pa.string()),
         ("layer", pa.string()),
-        ("unit", pa.int32()),
         ("hypothesis", pa.string()),
         ("measure", pa.string()),
         ("slice", pa.string()),
-        ("unit_score", pa.float64()),
+        ("unit", pa.list_(pa.int32())),
+        ("unit_score", pa.list_(pa.float64())),
         ("group_score", pa.float64()),
         ("control_score", pa.float64()),
         ("shuffled_score", pa.float64()),
         ("baseline_score", pa.float64()),
-        ("selectivity", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("p_value", pa.float64()),
-        ("q_value", pa.float64()),
+        ("low", pa.list_(pa.float64())),
+        ("high", pa.list_(pa.float64())),
+        ("p_value", pa.list_(pa.float64())),
+        ("q_value", pa.list_(pa.float64())),
         ("symbols", pa.int64()),
         ("records", pa.int64()),
-        ("note", pa.string()),
+        ("note", pa.list_(pa.int32())),
+        ("notes", pa.list_(pa.string())),
     ]
 )
-"""The columns of `scores`."""
+"""The columns of `score_lists`, the table under `scores`."""

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from deepbase import catalog, parameters
-from deepbase.blocks import SCORES_SCHEMA, Level
+from deepbase.blocks import SCORES_COLUMNS, Level
 from deepbase.catalog import HypothesisRow
 from deepbase.duckdb_errors import bound, in_users_text
 from deepbase.duckdb_functions import aggregates, lasting
@@ -222,7 +222,7 @@ class _Clause:
             self.clause,
             parse=partial(_parse, connection),
             describe=self._describe,
-            score_columns=SCORES_SCHEMA.names,
+            score_columns=SCORES_COLUMNS,
             aggregates=aggregates(),
             whole=statement.whole,
         )

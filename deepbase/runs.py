@@ -25,8 +25,8 @@ from deepbase import catalog, selections
 from deepbase.catalog import HypothesisRow
 from deepbase.errors import CatalogError, InspectionError, nearest
 
-ROWS_AT_ONCE = 500_000
-"""Rows of `scores` that one statement writes: 30 MB of them, and three times as fast as layer by layer."""
+SCORES_AT_ONCE = 500_000
+"""How many scores one statement writes: some 30 MB of them, and faster than layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def remove(cursor: duckdb.DuckDBPyConnection, run: int) -> None:
     row = read(cursor, run)
     if row["status"] == "running" and row["process"].rsplit(":", 2)[0] == socket.gethostname():
         raise CatalogError(f"run {run} is still running in {row['process']}", "Wait for it, or stop it.")
-    for table in ("scores", "checkpoints", "run_hypotheses", "runs"):
+    for table in ("score_lists", "checkpoints", "run_hypotheses", "runs"):
         cursor.execute(f"DELETE FROM {table} WHERE run = ?", [run])
     selections.remove_unused(cursor)
 
@@ -221,15 +221,18 @@ def write(
         cursor.execute("INSERT INTO checkpoints VALUES (?, ?)", [run, state])
     if scores is None:
         return
-    cursor.execute("DELETE FROM scores WHERE run = ?", [run])
+    cursor.execute("DELETE FROM score_lists WHERE run = ?", [run])
     waiting: list[pa.Table] = []
+    count = 0
     for table in scores:
         waiting.append(table)
-        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
-            _insert(cursor, "scores", pa.concat_tables(waiting))
+        count += sum(len(chunk.values) for chunk in table["unit_score"].chunks)
+        if count >= SCORES_AT_ONCE:
+            _insert(cursor, "score_lists", pa.concat_tables(waiting))
             waiting.clear()
+            count = 0
     if waiting:
-        _insert(cursor, "scores", pa.concat_tables(waiting))
+        _insert(cursor, "score_lists", pa.concat_tables(waiting))
 
 
 def read(cursor: duckdb.DuckDBPyConnection, run: int) -> dict[str, Any]:

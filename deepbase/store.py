@@ -19,11 +19,11 @@ import duckdb
 from deepbase.errors import CatalogError, QueryError
 from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
-FORMAT = 4
+FORMAT = 5
 SCRIPTS = ("catalog.sql", "tables.sql", "macros.sql")
 OURS = frozenset(
     {"models", "layers", "units", "datasets", "inputs", "hypotheses", "measures", "selections"}
-    | {"runs", "run_hypotheses", "scores", "checkpoints"}
+    | {"runs", "run_hypotheses", "scores", "score_lists", "checkpoints"}
 )
 
 

@@ -155,29 +155,58 @@ COMMENT ON COLUMN run_hypotheses.fingerprint IS 'A digest of its definition.';
 COMMENT ON COLUMN run_hypotheses.description IS 'One line.';
 COMMENT ON COLUMN run_hypotheses.expression IS 'SQL over the columns of symbols; NULL for a Python function.';
 
-CREATE TABLE IF NOT EXISTS scores (
+CREATE TABLE IF NOT EXISTS score_lists (
     run BIGINT NOT NULL,
     model VARCHAR NOT NULL,
     layer VARCHAR NOT NULL,
-    unit INTEGER NOT NULL,
     hypothesis VARCHAR,
     measure VARCHAR NOT NULL,
     slice VARCHAR,
-    unit_score DOUBLE,
+    unit INTEGER[] NOT NULL,
+    unit_score DOUBLE[] NOT NULL,
     group_score DOUBLE,
     control_score DOUBLE,
     shuffled_score DOUBLE,
     baseline_score DOUBLE,
-    selectivity DOUBLE,
-    low DOUBLE,
-    high DOUBLE,
-    p_value DOUBLE,
-    q_value DOUBLE,
+    low DOUBLE[],
+    high DOUBLE[],
+    p_value DOUBLE[],
+    q_value DOUBLE[],
     symbols BIGINT NOT NULL,
     records BIGINT NOT NULL,
-    note VARCHAR
+    note INTEGER[],
+    notes VARCHAR[] NOT NULL
 );
-COMMENT ON TABLE scores IS 'One row per run, unit, hypothesis, measure and slice.';
+COMMENT ON TABLE score_lists IS 'What the view scores shows one by one: one row per run, layer, hypothesis, measure and slice, with lists over at most 2,048 units.';
+COMMENT ON COLUMN score_lists.run IS 'The run that it is from.';
+COMMENT ON COLUMN score_lists.model IS 'The model.';
+COMMENT ON COLUMN score_lists.layer IS 'The torch module path.';
+COMMENT ON COLUMN score_lists.hypothesis IS 'The hypothesis.';
+COMMENT ON COLUMN score_lists.measure IS 'The measure.';
+COMMENT ON COLUMN score_lists.slice IS 'The values of GROUP BY.';
+COMMENT ON COLUMN score_lists.unit IS 'The units.';
+COMMENT ON COLUMN score_lists.unit_score IS 'The score of each unit.';
+COMMENT ON COLUMN score_lists.group_score IS 'As in scores.';
+COMMENT ON COLUMN score_lists.control_score IS 'As in scores.';
+COMMENT ON COLUMN score_lists.shuffled_score IS 'As in scores.';
+COMMENT ON COLUMN score_lists.baseline_score IS 'As in scores.';
+COMMENT ON COLUMN score_lists.low IS 'The lower ends of their intervals; NULL where none is computed.';
+COMMENT ON COLUMN score_lists.high IS 'The upper ends of their intervals; NULL where none is computed.';
+COMMENT ON COLUMN score_lists.p_value IS 'Their p-values; NULL for a measure without a test.';
+COMMENT ON COLUMN score_lists.q_value IS 'Their q-values; NULL for a measure without a test.';
+COMMENT ON COLUMN score_lists.symbols IS 'As in scores.';
+COMMENT ON COLUMN score_lists.records IS 'As in scores.';
+COMMENT ON COLUMN score_lists.note IS 'The place of each unit''s note in notes, from 1; 0 where it has none. NULL where no unit has one.';
+COMMENT ON COLUMN score_lists.notes IS 'What the notes say.';
+
+CREATE VIEW IF NOT EXISTS scores AS
+SELECT
+    run, model, layer, unnest(unit) AS unit, hypothesis, measure, slice, unnest(unit_score) AS unit_score, group_score,
+    control_score, shuffled_score, baseline_score, group_score - control_score AS selectivity, unnest(low) AS low,
+    unnest(high) AS high, unnest(p_value) AS p_value, unnest(q_value) AS q_value, symbols, records,
+    notes[unnest(note)] AS note
+FROM score_lists;
+COMMENT ON VIEW scores IS 'One row per run, unit, hypothesis, measure and slice.';
 COMMENT ON COLUMN scores.run IS 'The run that it is from.';
 COMMENT ON COLUMN scores.model IS 'The model.';
 COMMENT ON COLUMN scores.layer IS 'The torch module path.';

@@ -259,7 +259,7 @@ def test_a_file_for_reading_only(db, path):
             with pytest.raises(CatalogError, match="is open for reading only"):
                 change()
         with pytest.raises(duckdb.Error, match="read-only"):
-            reader.sql("DELETE FROM scores")
+            reader.sql("DELETE FROM runs")
     assert contents(path) == before
 
 

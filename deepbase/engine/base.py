@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -124,7 +125,7 @@ class Job:
     records: Records
     columns: Sequence[Column]
 
-    @property
+    @cached_property
     def state_device(self) -> torch.device:
         """Where the states are: with the models, except on Apple's GPUs, which have no float64."""
         device = self.parts[0].model.device
@@ -144,8 +145,13 @@ class Job:
         units = sum(x.width for part in self.parts for x in part.layers)
         return MEMORY * layer.width // (units * self.records.slices)
 
-    def targets(self, measure: AbstractMeasure) -> list[tuple[str | None, Target]]:
-        """What a measure compares units with, by the name of the hypothesis.
+    @cached_property
+    def targets(self) -> Mapping[AbstractMeasure, list[tuple[str | None, Target]]]:
+        """What each measure compares units with, by the name of the hypothesis."""
+        return {m: self._targets(m) for m in self.measures}
+
+    def _targets(self, measure: AbstractMeasure) -> list[tuple[str | None, Target]]:
+        """What a measure compares units with.
 
         A category is scored by the measures that take categories, its values, as booleans, by those that take booleans.
         Any other hypothesis that a measure does not take is there, so that its rows can say so.
@@ -199,10 +205,10 @@ class SliceState:
     records: Ints
     layers: LayerStates
 
-    def merge(self, later: Self) -> Self:
-        """The state with that of a later block; neither is changed."""
+    def with_block(self, later: Self) -> Self:
+        """The state with that of a later block, which may be used up; this one is not changed."""
         merged = {
-            layer: {kind: a_state(kind, self.layers[layer][kind].merge(s), "merge") for kind, s in states.items()}
+            layer: {kind: a_state(kind, self.layers[layer][kind].merge_last(s), "merge") for kind, s in states.items()}
             for layer, states in later.layers.items()
         }
         return type(self)(later.label_shift, self.symbols + later.symbols, self.records + later.records, merged)
@@ -238,7 +244,7 @@ class RunState:
                 counts[name] = counts.get(name, 0) + count
         merged = dict(self.slices)
         for key, state in partial.items():
-            merged[key] = merged[key].merge(state) if key in merged else state
+            merged[key] = merged[key].with_block(state) if key in merged else state
         return type(self)(
             next_block=blocks[0].index + 1,
             records_seen=self.records_seen + blocks[0].records,

@@ -1,18 +1,20 @@
-"""States -> rows of `scores`, a layer and a measure of one slice and model at a time."""
+"""States -> scores, a layer and a measure of one slice and model at a time, as rows of lists over its units."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from deepbase.blocks import SCORES_SCHEMA, Floats
+from deepbase.blocks import SCORE_LISTS_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
 from deepbase.measures.base import (
     AbstractMeasure,
@@ -26,11 +28,12 @@ from deepbase.measures.rows import Rows
 from deepbase.measures.significance import q_values
 from deepbase.query.slices import OF_RECORDS, column_of, slice_text
 
-SPOOL_ROWS = 65_536
+LIST = 2_048
+"""The most units of one list: DuckDB reads 2,048 lists at a time."""
 
 
 def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
-    """The scores that a state gives, as Arrow tables in the columns of `scores`.
+    """The scores that a state gives, as Arrow tables in the columns of `score_lists`.
 
     Memory: about 60 bytes per pair of one layer and measure.
     """
@@ -71,7 +74,7 @@ def _of_slice(
         scored = _Scored(found, layers)
         baseline = None if twin is None else _Scored(twin, layers)
         for measure in measures:
-            asked = job.targets(measure)
+            asked = job.targets[measure]
             names, targets = [name for name, _ in asked], [target for _, target in asked]
             scores = scored.by(measure, targets)
             if measure.needs_baseline and baseline is not None:
@@ -126,9 +129,9 @@ def computed(tables: Iterator[pa.Table], quick: bool) -> Iterator[Iterable[pa.Ta
         yield itertools.chain(first, tables)
         return
     with tempfile.TemporaryFile(prefix="deepbase-") as file:
-        with pa.ipc.new_stream(file, SCORES_SCHEMA) as sink:
+        with pa.ipc.new_stream(file, SCORE_LISTS_SCHEMA) as sink:
             for table in tables:
-                sink.write_table(table.cast(SCORES_SCHEMA), max_chunksize=SPOOL_ROWS)
+                sink.write_table(table)
         file.seek(0)
         with pa.ipc.open_stream(file) as reader:
             yield (pa.Table.from_batches([batch]) for batch in reader)
@@ -149,54 +152,54 @@ class _Of:
 
 
 def _table(of: _Of, scores: Values) -> pa.Table:
-    """The rows of one layer and measure."""
+    """The rows of one layer and measure: one for each target and each `LIST` of its units."""
     width, count = of.layer.width, len(of.targets)
-    rows = count * width
-    target = np.repeat(np.arange(count, dtype=np.int32), width)
-    nothing = pa.nulls(rows, pa.float64())
-    note = scores.note.ravel()
-    together = {
-        "group_score": scores.group_score,
-        "control_score": scores.control_score,
-        "shuffled_score": scores.shuffled_score,
-        "baseline_score": scores.baseline_score,
-        "selectivity": None,
-    }
-    if scores.group_score is not None and scores.control_score is not None:
-        together["selectivity"] = scores.group_score - scores.control_score
-    at = [t.columns[0] if t.columns else -1 for t in of.targets]  # the last is about all symbols
+    pieces = max(1, math.ceil(width / LIST))
+    ends = np.minimum(np.arange(1, pieces + 1) * LIST, width)
+    offsets = pa.array(np.append(0, (np.arange(count)[:, None] * width + ends).ravel()).astype(np.int32))
+    rows = count * pieces
+    target = np.repeat(np.arange(count, dtype=np.int32), pieces)
+
+    def lists(values: npt.NDArray[Any] | None) -> pa.Array | None:
+        if values is None:
+            return None
+        return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), from_pandas=values.dtype.kind == "f"))
+
+    def each(values: Floats | None) -> pa.Array | None:
+        return None if values is None else pa.array(values[target], from_pandas=True)
+
+    at = np.array([t.columns[0] if t.columns else -1 for t in of.targets], dtype=np.int64)[target]
     columns = {
         "run": np.full(rows, of.run),
         "model": _repeated(of.model, rows),
         "layer": _repeated(of.layer.layer, rows),
-        "unit": np.tile(of.layer.numbers.astype(np.int32), count),
-        "hypothesis": pa.array(of.hypotheses, pa.string()).dictionary_encode().take(pa.array(target)),
+        "hypothesis": pa.array(of.hypotheses, pa.string()).take(pa.array(target)),
         "measure": _repeated(of.measure, rows),
         "slice": of.slices.take(pa.array(target)),
-        "unit_score": _floats(scores.unit_score.ravel()),
-        **{name: nothing if score is None else _floats(np.repeat(score, width)) for name, score in together.items()},
-        **dict.fromkeys(("low", "high"), nothing),
-        "p_value": nothing if scores.p_value is None else _floats(scores.p_value.ravel()),
-        "q_value": nothing if scores.q_value is None else _floats(scores.q_value.ravel()),
-        "symbols": np.repeat(of.found.symbols[at], width),
-        "records": np.repeat(of.found.records[at], width),
-        "note": pa.DictionaryArray.from_arrays(
-            pa.array(note.astype(np.int32), mask=note == 0), pa.array([n or "" for n in scores.notes])
-        ),
+        "unit": lists(np.tile(of.layer.numbers.astype(np.int32), count)),
+        "unit_score": lists(scores.unit_score),
+        "group_score": each(scores.group_score),
+        "control_score": each(scores.control_score),
+        "shuffled_score": each(scores.shuffled_score),
+        "baseline_score": each(scores.baseline_score),
+        "p_value": lists(scores.p_value),
+        "q_value": lists(scores.q_value),
+        "symbols": of.found.symbols[at],  # without a column, the last: all symbols
+        "records": of.found.records[at],
+        "note": lists(scores.note.astype(np.int32)) if scores.note.any() else None,
+        "notes": pa.array([list(scores.notes[1:])] * rows, pa.list_(pa.string())),
     }
-    return pa.table({name: columns[name] for name in SCORES_SCHEMA.names})
-
-
-def _floats(values: Floats) -> pa.Array:
-    """Floats with NULL for NaN."""
-    return pa.array(values, from_pandas=True)
+    return pa.table(
+        [pa.nulls(rows, f.type) if columns.get(f.name) is None else columns[f.name] for f in SCORE_LISTS_SCHEMA],
+        schema=SCORE_LISTS_SCHEMA,
+    )
 
 
 def _slices(job: Job, part: Part, layer: ChosenLayer, values: Slice, names: Sequence[str | None]) -> pa.Array:
-    """The slice of each hypothesis' rows of a layer, encoded: one text, unless hypotheses are grouped."""
+    """The slice of each hypothesis' rows of a layer: one text, unless hypotheses are grouped."""
     facts = {x.name: x.facts() for x in job.scored} if job.spec.group_by else {}
     texts = [_slice(job, part, layer, values, facts.get(n or "", {})) if job.spec.group_by else None for n in names]
-    return pa.array(texts, pa.string()).dictionary_encode()
+    return pa.array(texts, pa.string())
 
 
 def _slice(job: Job, part: Part, layer: ChosenLayer, values: Slice, hypothesis: Mapping[str, str | None]) -> str | None:
@@ -212,5 +215,5 @@ def _slice(job: Job, part: Part, layer: ChosenLayer, values: Slice, hypothesis: 
     return slice_text(job.spec.group_by, given)
 
 
-def _repeated(value: str, rows: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), pa.array([value]))
+def _repeated(value: str, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value), rows)

@@ -15,7 +15,8 @@ What units are compared with is a *target*: a boolean or a number is one column 
 value, exactly one of which is true at a symbol. A fact of a unit has a target without columns.
 
 States are values, but big ones. `update` may reuse the storage of the state that it is given, as a donated buffer: the
-caller goes on with the returned state and forgets the old one. `merge` leaves both of its arguments untouched.
+caller goes on with the returned state and forgets the old one. `merge` leaves both of its arguments untouched;
+`merge_last` may use up the second.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class AbstractState(abc.ABC):
     @abc.abstractmethod
     def merge(self, other: Self) -> Self:
         """The state of the symbols of both; neither is changed."""
+
+    def merge_last(self, other: Self) -> Self:
+        """As `merge`, where the other state is not needed any more: its storage may be used again."""
+        return self.merge(other)
 
     @abc.abstractmethod
     def empty_like(self, labels: BatchLabels) -> Self:

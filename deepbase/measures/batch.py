@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Floats, Kind, LabelBehavior
+from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
 from deepbase.measures.hashing import hashed
 
 GROUP_SEED = 2
@@ -52,6 +53,26 @@ class Portion(NamedTuple):
     rows: slice
     present: Bags
     true: Bags
+
+
+class Sorted(NamedTuple):
+    """The labels of a batch as compiled loops read them, on the CPU.
+
+    Attributes:
+        order: int64[symbol], the symbols, group of records after group of records.
+        ends: int64[group], where each group ends in `order`.
+        valid: uint8[symbol, null class], where the columns of a class have a value; empty where all have.
+        start: int64[symbol + 1], where the labels of each symbol that are not 0 begin in `column`.
+        column: int32[label], which they are.
+        weight: float32[label], what they are; empty where all are 1.
+    """
+
+    order: Ints
+    ends: Ints
+    valid: npt.NDArray[np.uint8]
+    start: Ints
+    column: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,21 @@ class BatchLabels:
         if self.valid is None:
             return torch.ones_like(self.values, dtype=torch.bool)
         return self.valid[:, self.null_class] > 0
+
+    @cached_property
+    def sorted(self) -> Sorted:
+        """The labels as compiled loops read them."""
+        values, group = self.values.cpu().numpy(), self.group.cpu().numpy()
+        row, column = np.nonzero(values)
+        plain = "number" not in self.kinds
+        return Sorted(
+            order=np.argsort(group, kind="stable"),
+            ends=np.bincount(group, minlength=GROUPS).cumsum(),
+            valid=np.empty((0, 1), np.uint8) if self.valid is None else self.valid.cpu().numpy().astype(np.uint8),
+            start=np.append(0, np.bincount(row, minlength=len(values)).cumsum()),
+            column=column.astype(np.int32),
+            weight=np.empty(0, np.float32) if plain else values[row, column],
+        )
 
     @cached_property
     def portions(self) -> tuple[Portion, ...]:

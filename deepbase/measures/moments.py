@@ -46,6 +46,7 @@ from deepbase.measures.batch import (
     GROUPS,
     BatchLabels,
 )
+from deepbase.measures.fold import fold_pairs, loops
 from deepbase.measures.significance import clustered_p_values
 
 PILOT_SYMBOLS = 64
@@ -122,6 +123,10 @@ class PairMoments(AbstractState):
         self.n_of.add_(n)
         self.y_of.add_(y)
         self.yy_of.add_(yy)
+        made = loops() if units.device.type == "cpu" else None
+        if made:
+            fold_pairs(made, self, units, labels.sorted)
+            return replace(self)  # without the totals that may have been looked at
         for portion in labels.portions:
             x = units[portion.rows] - self.unit_shift
             squares = x * x
@@ -134,7 +139,7 @@ class PairMoments(AbstractState):
                 if len(bags.rows):
                     sums = embedding_bag(bags.rows, values, bags.offsets, mode="sum", per_sample_weights=bags.weights)
                     of.view(-1, of.shape[2]).index_add_(0, bags.places, sums.to(of.dtype))
-        return replace(self)  # without the totals that may have been looked at
+        return replace(self)
 
     def merge(self, other: Self) -> Self:
         """The sums of both, about the pilots of the one with more symbols, on the refinement of their null classes."""
@@ -144,6 +149,17 @@ class PairMoments(AbstractState):
             other.symbols() > self.symbols(), other.label_shift[:, None], self.label_shift[:, None]
         )
         return self._about(self.unit_shift, label_shift[:, 0])._plus(other._about(self.unit_shift, label_shift[:, 0]))
+
+    def merge_last(self, other: Self) -> Self:
+        """As `merge`; where nothing but sums has to be added up, they are added to those of `other`, in place."""
+        if not all(
+            torch.equal(getattr(self, n), getattr(other, n)) for n in ("unit_shift", "label_shift", "null_class")
+        ):
+            return self.merge(other)
+        other.finite.logical_and_(self.finite)
+        for name in ("n_of", "x_of", "xx_of", "y_of", "yy_of", "xy_of"):
+            getattr(other, name).add_(getattr(self, name))
+        return replace(other)
 
     def _plus(self, other: Self) -> Self:
         """The sums of both, whose pilots are the same."""

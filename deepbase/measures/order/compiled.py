@@ -1,8 +1,7 @@
 """The loops that run over every symbol of every unit, compiled by numba when they are first needed.
 
-Each is plain Python over NumPy arrays, compiled for one set of types, without the interpreter's lock: blocks of units
-go to as many threads as torch has. Where numba cannot be imported, `kernels` is None, and `walk` does the same with
-torch.
+They are plain Python over NumPy arrays; see `compile`. Blocks of units go to as many threads as torch has. Where numba
+cannot be imported, `kernels` is None, and `walk` does the same with torch.
 
 A row of `keys` has one number a symbol, sorted: the code of the unit's value (see `codes`) times 2**32, plus the row of
 the symbol.
@@ -10,14 +9,14 @@ the symbol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-Compiled = Callable[..., None]
+from deepbase.measures.compile import Compiled, compiled
+
 ONE = 2.0**52
 
 
@@ -40,18 +39,10 @@ def kernels() -> Kernels | None:
     except ImportError:
         return None
 
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     any_order = {"reassoc", "contract", "nnan", "nsz"}  # so that sums are made in vectors; there is no NaN among places
     numba.extending.register_jitable(fastmath=any_order, error_model="numpy")(_sums)
     numba.extending.register_jitable(error_model="numpy")(_tied_sums)
     numba.extending.register_jitable(error_model="numpy")(_place)
-
-    def compiled(function: Compiled) -> Compiled:
-        try:
-            made: Compiled = numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # there is no folder that may hold what is compiled
-            made = numba.njit(**options)(function)
-        return made
 
     return Kernels(compiled(_put_keys), compiled(_walk), compiled(_inversions), compiled(_count))
 
