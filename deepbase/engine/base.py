@@ -134,11 +134,11 @@ class Job:
     @property
     def state_types(self) -> tuple[type[AbstractState], ...]:
         """The states that the measures read, each once."""
-        return tuple(dict.fromkeys(m.state_type for m in self.measures))
+        return tuple(dict.fromkeys(m.reads for m in self.measures))
 
     def states_of(self, part: Part) -> tuple[type[AbstractState], ...]:
         """Those that they read of one model."""
-        return tuple(dict.fromkeys(m.state_type for m in self.measures if m.needs_baseline or not part.baseline))
+        return tuple(dict.fromkeys(m.reads for m in self.measures if m.needs_baseline or not part.baseline))
 
     def memory(self, layer: ChosenLayer) -> int:
         """Bytes that one state of a layer may take, where it can do with more or with less."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
-from deepbase.engine.base import ChosenLayer, Job, Part
-from deepbase.errors import HypothesisError
+from deepbase.engine.base import MEMORY, ChosenLayer, Job, Part
+from deepbase.errors import HypothesisError, MeasureError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import columns_at, symbols_schema
 from deepbase.inputs.tokenization import encode
@@ -20,6 +20,7 @@ from deepbase.labels.base import Registered
 from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type
 from deepbase.measures.base import AbstractMeasure
+from deepbase.measures.permuted_moments import PermutedMoments
 from deepbase.measures.registry import Known, measures
 from deepbase.models.base import InspectableModel
 from deepbase.models.random import randomized
@@ -78,7 +79,7 @@ def bind_job(
     columns = columns_at(dataset.columns, spec.at)
     labels = bind(spec.hypotheses, unshadowed(known, columns), columns, partial(_type_of, connection, dataset, spec.at))
     used = [c for c in dataset.columns if any(mentions(x.expression, c.name) for x in labels)]
-    return Job(
+    job = Job(
         spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
         parts=tuple(_parts(spec, models, layers, chosen)),
         labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen)),
@@ -97,6 +98,22 @@ def bind_job(
         ),
         columns=used,
     )
+    _check_room(job)
+    return job
+
+
+def _check_room(job: Job) -> None:
+    """Refuse permutations whose sums have no room."""
+    asked = [kind for kind in job.state_types if issubclass(kind, PermutedMoments)]
+    hypotheses, layers = len(job.labels.labels), [x for part in job.parts for x in part.layers]
+    needed = sum(kind.memory(x.width, hypotheses, 0, 0) for kind in asked for x in layers) * job.records.slices
+    if needed > MEMORY:
+        permutations = sum(kind.permutations for kind in asked)
+        raise MeasureError(
+            f"{permutations:,} permutations of {hypotheses:,} hypotheses for {sum(x.width for x in layers):,} units "
+            f"need {needed / 2**30:.1f} GB, and there are {MEMORY / 2**30:.0f}",
+            "Inspect fewer units, hypotheses or groups of records, or ask for fewer permutations.",
+        )
 
 
 def _parts(

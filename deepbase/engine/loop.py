@@ -21,6 +21,7 @@ from deepbase.engine.memory import give_back_memory
 from deepbase.inputs.symbols import make_block
 from deepbase.measures.base import AbstractState
 from deepbase.measures.batch import BatchLabels
+from deepbase.measures.exchange import BlockLabels
 from deepbase.measures.own import a_state
 
 Between = Callable[[int, int], None]
@@ -115,11 +116,21 @@ class _Own:
         shift: the pilot values of the hypotheses.
         coverage: int64[hypothesis + 1] twice, the symbols and records at which each hypothesis has a value.
         so_far: the states of the blocks before.
+        rows: int64[symbol], its rows of the block.
+        block: their labels; None where no state asks for those of the whole block.
     """
 
     shift: Floats
     coverage: tuple[Ints, Ints]
     so_far: LayerStates
+    rows: Ints
+    block: BlockLabels | None = None
+
+    def placed(self, batch: BatchLabels, first: int) -> BatchLabels:
+        """The labels of a batch that knows the block's; apart, since states that keep labels must not keep a block."""
+        if self.block is None:
+            return batch
+        return replace(batch, place=(self.block, int(np.searchsorted(self.rows, first))))
 
 
 def own_labels(
@@ -130,13 +141,15 @@ def own_labels(
     for number, first, symbols in (piece for batch in block.batches for piece in batch.slices):
         pieces.setdefault(number, []).append(np.arange(first, first + symbols))
     found = {}
+    exchanges = any(kind.exchanges for kind in job.states_of(part))
     for number, several in pieces.items():
-        own = labels
+        own, rows = labels, np.concatenate(several)
         if len(pieces) > 1:
-            rows = np.concatenate(several)
             own = replace(labels, values=labels.values[rows], valid=labels.valid[rows], record=labels.record[rows])
         old = state.slices.get((slices[number], part.key))
-        found[number] = _Own(_label_shift(job, own, old), _coverage(own), old.layers if old else {})
+        shift = _label_shift(job, own, old)
+        block = BlockLabels.of(own, shift) if exchanges else None
+        found[number] = _Own(shift, _coverage(own), old.layers if old else {}, rows, block)
     return found
 
 
@@ -171,7 +184,7 @@ def fold(
                     for x in chosen
                 }
             rows = slice(first - batch.first, first - batch.first + count)
-            pieces.append((rows, piece, found[number]))
+            pieces.append((rows, piece, own[number].placed(piece, first), found[number]))
         visit = partial(_visit, job, job.states_of(part), batch, chosen, pieces, partial(between, records, symbols))
         part.model.run(batch, list(chosen), visit)
         symbols = len(labels.record) - batch.first
@@ -185,7 +198,7 @@ def _visit(
     kinds: Sequence[type[AbstractState]],
     batch: Batch,
     layers: Mapping[str, ChosenLayer],
-    pieces: Sequence[tuple[slice, BatchLabels, States]],
+    pieces: Sequence[tuple[slice, BatchLabels, BatchLabels, States]],
     check: Callable[[], None],
     layer: str,
     values: Tensor,
@@ -196,10 +209,10 @@ def _visit(
     if asked is not None:
         values = values.index_select(1, torch.from_numpy(asked).to(values.device))
     units = behaviors(values.to(job.state_device), batch, job.spec.at, job.spec.behavior)
-    for rows, labels, states in pieces:
+    for rows, alone, placed, states in pieces:
         for kind in kinds:
             known = states[layer].get(kind)
-            own = units[rows]
+            own, labels = units[rows], placed if kind.exchanges else alone
             if known is None:
                 states[layer][kind] = a_state(kind, kind.first(own, labels, job.memory(layers[layer])), "first")
             else:

@@ -25,7 +25,8 @@ from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.rows import Rows
-from deepbase.measures.significance import q_values
+from deepbase.measures.significance import Correction, q_values
+from deepbase.measures.tested import correction
 from deepbase.query.slices import OF_RECORDS, column_of, slice_text
 
 LIST = 2_048
@@ -52,13 +53,14 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
 
 def _tested(tested: Mapping[str, Sequence[tuple[_Of, Values]]]) -> Iterator[pa.Table]:
     """The tables of scores with p-values, by measure; measures that share their tests share the q-values."""
-    known: tuple[list[Floats], list[Floats]] = ([], [])
+    known: tuple[str, list[Floats], list[Floats]] = ("", [], [])
     for several in tested.values():
+        method = several[0][0].correction
         p_values = [scores.p_value for _, scores in several if scores.p_value is not None]
-        same = len(known[0]) == len(p_values) and all(map(_equal, known[0], p_values))
+        same = known[0] == method and len(known[1]) == len(p_values) and all(map(_equal, known[1], p_values))
         if not same:
-            known = (p_values, q_values(p_values))
-        for (of, scores), q_value in zip(several, known[1], strict=True):
+            known = (method, p_values, q_values(p_values, method))
+        for (of, scores), q_value in zip(several, known[2], strict=True):
             yield _table(of, replace(scores, q_value=q_value))
 
 
@@ -82,7 +84,7 @@ def _of_slice(
             first = 0
             for layer in layers:
                 slices = _slices(job, part, layer, values, names)
-                of = _Of(run, part.name, layer, measure.call, names, slices, targets, found)
+                of = _Of(run, part.name, layer, measure.call, correction(measure), names, slices, targets, found)
                 yield of, scores.units(slice(first, first + layer.width))
                 first += layer.width
 
@@ -98,7 +100,7 @@ class _Scored:
     def by(self, measure: AbstractMeasure, targets: Sequence[Target]) -> Values:
         """The scores; of several layers, one after the other."""
         if not isinstance(measure, AbstractProbe):
-            scores = measure.compute(self.states[0][measure.state_type], targets)
+            scores = measure.compute(self.states[0][measure.reads], targets)
             return conventional(measure, scores, targets, self.units)
         if self.group is None:
             self.group = UnitGroup([cast(Rows, s[Rows]) for s in self.states])
@@ -145,6 +147,7 @@ class _Of:
     model: str
     layer: ChosenLayer
     measure: str
+    correction: Correction
     hypotheses: Sequence[str | None]
     slices: pa.Array
     targets: Sequence[Target]

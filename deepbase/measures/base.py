@@ -42,11 +42,13 @@ class AbstractState(abc.ABC):
     Attributes:
         saved: whether a checkpoint holds the state. A run with one that is not saved begins again when it is resumed.
         quick: whether scores follow from it in no time: they may then be computed while the database file is locked.
+        exchanges: whether it has to know the labels of the whole block, whose records exchange them.
         cost: for people, what it takes while the data streams by.
     """
 
     saved: ClassVar[bool] = True
     quick: ClassVar[bool] = True
+    exchanges: ClassVar[bool] = False
     cost: ClassVar[str] = ""
 
     @abc.abstractmethod
@@ -212,6 +214,11 @@ class AbstractMeasure(abc.ABC):
         """The canonical text of the call that makes this measure: its name, with the options that are no defaults."""
         given = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{self.name}({', '.join(f'{n} := {option_text(v)}' for n, v in given)})" if given else self.name
+
+    @property
+    def reads(self) -> type[AbstractState]:
+        """The state that it reads with its options."""
+        return self.state_type
 
     @property
     def takes(self) -> tuple[Kind, ...]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
+from deepbase.measures.exchange import BlockLabels, Exchange, Exchanged
 from deepbase.measures.hashing import hashed
 
 GROUP_SEED = 2
@@ -88,6 +89,7 @@ class BatchLabels:
             together.
         kinds: the kind of each column, `boolean` or `number`.
         word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
+        place: the labels of the whole block, and the row at which the batch begins; None where no measure needs them.
     """
 
     values: Tensor
@@ -97,6 +99,7 @@ class BatchLabels:
     record: Tensor
     kinds: tuple[Kind, ...]
     word: Tensor | None = None
+    place: tuple[BlockLabels, int] | None = None
 
     @classmethod
     def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
@@ -117,6 +120,19 @@ class BatchLabels:
             kinds=labels.kinds,
             word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
         )
+
+    @cached_property
+    def exchanged(self) -> Exchanged:
+        """The labels that the symbols get when the records of the block exchange theirs, or those of the batch."""
+        block, first = self.place or (self._alone, 0)
+        return Exchanged(block, first, len(self.values), self.values.device)
+
+    @property
+    def _alone(self) -> BlockLabels:
+        """The labels of the batch, as those of a block."""
+        valid = self.values.new_ones(len(self.values), 1) if self.valid is None else self.valid
+        values, known, record = (t.cpu().numpy() for t in (self.values, valid, self.record))
+        return BlockLabels(values, known, Exchange(record))
 
     @cached_property
     def group(self) -> Tensor:
@@ -187,6 +203,7 @@ class BatchLabels:
             null_class=self.null_class,
             shifts=torch.stack([torch.where(known, shift, torch.inf), torch.where(known, shift, -torch.inf)]),
             boolean=boolean,
+            record=self.record,
         )
 
 
@@ -203,6 +220,7 @@ class KeptLabels:
         shifts: float64[2, number column], the least and the greatest shift that the numbers were rounded about;
             infinite where none has a value.
         boolean: bool[column], which columns are booleans; the others are numbers.
+        record: int64[symbol], the number of each symbol's record.
     """
 
     truth: Tensor
@@ -211,6 +229,7 @@ class KeptLabels:
     null_class: Tensor
     shifts: Tensor
     boolean: Tensor
+    record: Tensor
 
 
 def _bags(values: Tensor, group: Tensor, *, weighted: bool) -> Bags:

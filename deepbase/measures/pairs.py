@@ -13,7 +13,6 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import (
-    AbstractMeasure,
     AbstractState,
     Target,
     Values,
@@ -26,11 +25,12 @@ from deepbase.measures.notes import (
     NOT_FINITE,
     UNCORRECTABLE,
 )
+from deepbase.measures.tested import AbstractTested
 
 
 @final
 @dataclass(frozen=True)
-class Pearson(AbstractMeasure):
+class Pearson(AbstractTested):
     """Pearson's correlation; the point-biserial correlation where the hypothesis is boolean."""
 
     name: ClassVar[str] = "pearson"
@@ -42,7 +42,7 @@ class Pearson(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairMoments)
         mean_x, variance_x = state.unit_moments()
@@ -55,7 +55,7 @@ class Pearson(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class MeanDifference(AbstractMeasure):
+class MeanDifference(AbstractTested):
     """How much higher a unit is where the hypothesis holds, in the unit's own scale."""
 
     name: ClassVar[str] = "mean_difference"
@@ -67,7 +67,7 @@ class MeanDifference(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in the scale of the unit."""
         assert isinstance(state, PairMoments)
         return pair_values(_difference(state), state, targets, self.kinds)
@@ -75,7 +75,7 @@ class MeanDifference(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class CohensD(AbstractMeasure):
+class CohensD(AbstractTested):
     """The difference of means in pooled standard deviations.
 
     What varies within the classes is what is left of all variation after a subtraction, so that the rounding of float32
@@ -102,7 +102,7 @@ class CohensD(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in standard deviations; none where the classes do not vary at all."""
         assert isinstance(state, PairMoments)
         n = state.symbols()
@@ -124,7 +124,7 @@ class CohensD(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class ClassSelectivity(AbstractMeasure):
+class ClassSelectivity(AbstractTested):
     """How much higher a unit is where the hypothesis holds, as a share of the magnitudes of both means."""
 
     name: ClassVar[str] = "class_selectivity"
@@ -139,7 +139,7 @@ class ClassSelectivity(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairMoments)
         inside = state.xy / state.y[:, None] + state.unit_shift
@@ -150,7 +150,7 @@ class ClassSelectivity(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class CorrelationRatio(AbstractMeasure):
+class CorrelationRatio(AbstractTested):
     """How much of a unit's variation the values of a category explain."""
 
     name: ClassVar[str] = "correlation_ratio"
@@ -162,7 +162,7 @@ class CorrelationRatio(AbstractMeasure):
     signed: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("category",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0, 1], the square root of the share of the sum of squares."""
         assert isinstance(state, PairMoments)
         between, constant = [], []

@@ -13,13 +13,16 @@ hypothesis is from one group there is no p-value: where `(sum v)^2 / sum v^2`, t
 of a t-test robust to cluster heterogeneity").
 
 *q-values.* Of all p-values of a run for one measure, over all its models, layers, units, hypotheses and slices: the
-least false discovery rate at which a pair is among the discoveries (Benjamini and Hochberg 1995).
+least false discovery rate at which a pair is among the discoveries (Benjamini and Hochberg 1995). Their procedure holds
+for tests that are independent or positively dependent; that of Benjamini and Yekutieli (2001, "The control of the false
+discovery rate in multiple testing under dependency", theorem 1.3) holds always, and its q-values are greater by a factor
+of about the logarithm of the number of tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.special
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from deepbase.measures.moments import PairMoments
 
 LEAST_GROUPS = 2.0
+Correction = Literal["bh", "by"]
+"""Whose procedure makes q-values: Benjamini and Hochberg's, or Benjamini and Yekutieli's."""
 
 
 def clustered_p_values(state: PairMoments) -> Floats:
@@ -72,13 +77,18 @@ def effective_groups(state: PairMoments) -> Tensor:
     return v.sum(0).square() / v.square().sum(0)
 
 
-def q_values(p_values: Sequence[Floats]) -> list[Floats]:
-    """The q-values of a family of tests, in the shapes of their p-values; NaN where there is no p-value."""
+def q_values(p_values: Sequence[Floats], method: Correction = "bh") -> list[Floats]:
+    """The q-values of a family of tests, in the shapes of their p-values; NaN where there is no p-value.
+
+    Args:
+        p_values: of all its tests.
+        method: of Benjamini and Hochberg, or of Benjamini and Yekutieli.
+    """
     flat = np.concatenate([p.ravel() for p in p_values]) if p_values else np.empty(0)
     known = ~np.isnan(flat)
     found = np.full(flat.shape, np.nan)
     if known.any():
-        found[known] = scipy.stats.false_discovery_control(flat[known], method="bh")
+        found[known] = scipy.stats.false_discovery_control(flat[known], method=method)
     ends = np.cumsum([p.size for p in p_values])
     return [part.reshape(p.shape) for part, p in zip(np.split(found, ends[:-1]), p_values, strict=True)]
 

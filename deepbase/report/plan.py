@@ -49,7 +49,7 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
     branch = tree.add(_line("hypotheses", f"{len(hypotheses):,}"))
     _list(branch, map(_hypothesis, hypotheses, job.labels.labels), len(hypotheses))
     for kind in job.state_types:
-        sharing = [m.call for m in job.measures if m.state_type is kind]
+        sharing = [m.call for m in job.measures if m.reads is kind]
         shared = f", shared by {', '.join(sharing)}" if len(sharing) > 1 else f" of {sharing[0]}"
         tree.add(_line("states", f"{kind.__name__}{shared}: {_size(cost.state_bytes[kind])} in two copies"))
     if job.spec.group_by:

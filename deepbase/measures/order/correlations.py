@@ -21,7 +21,6 @@ from torch import Tensor
 
 from deepbase.blocks import Floats, Kind
 from deepbase.measures.base import (
-    AbstractMeasure,
     AbstractState,
     Target,
     Values,
@@ -33,11 +32,12 @@ from deepbase.measures.order.scores import exact_values, from_bins, sketch_value
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk
+from deepbase.measures.tested import AbstractTested
 
 
 @final
 @dataclass(frozen=True)
-class Spearman(AbstractMeasure):
+class Spearman(AbstractTested):
     """Pearson's correlation of the ranks; ties have the mean of their ranks."""
 
     name: ClassVar[str] = "spearman"
@@ -49,7 +49,7 @@ class Spearman(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairOrder)
         if state.sketch is None:
@@ -91,7 +91,7 @@ def _of_number(sketch: Sketch, column: int) -> tuple[Tensor, Tensor]:
 
 @final
 @dataclass(frozen=True)
-class Kendall(AbstractMeasure):
+class Kendall(AbstractTested):
     """The pairs of symbols that unit and hypothesis order alike, less those that they order differently: tau-b."""
 
     name: ClassVar[str] = "kendall"
@@ -103,7 +103,7 @@ class Kendall(AbstractMeasure):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]; of a number only where all rows are kept."""
         assert isinstance(state, PairOrder)
         if state.sketch is None:

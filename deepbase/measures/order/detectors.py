@@ -15,7 +15,6 @@ import numpy as np
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
 from deepbase.measures.base import (
-    AbstractMeasure,
     AbstractState,
     Target,
     Values,
@@ -24,6 +23,7 @@ from deepbase.measures.order import bounds
 from deepbase.measures.order.scores import detector_values
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk, top_need
+from deepbase.measures.tested import AbstractTested
 
 
 def wins(walk: Walk) -> Floats:
@@ -39,7 +39,7 @@ def symbols(walk: Walk) -> Floats:
 
 @final
 @dataclass(frozen=True)
-class Auroc(AbstractMeasure):
+class Auroc(AbstractTested):
     """The probability that a unit is higher at a true symbol than at a false one, ties counting half.
 
     0.5 is chance; below it the unit is lower where the hypothesis holds.
@@ -52,9 +52,10 @@ class Auroc(AbstractMeasure):
     state_type: ClassVar[type[AbstractState]] = PairOrder
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     signed: ClassVar[bool] = False
+    chance: ClassVar[float] = 0.5
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0, 1]."""
         assert isinstance(state, PairOrder)
 
@@ -66,7 +67,7 @@ class Auroc(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class AveragePrecision(AbstractMeasure):
+class AveragePrecision(AbstractTested):
     """The mean precision over the true symbols, each at the threshold that just lets it in, with all that are tied."""
 
     name: ClassVar[str] = "average_precision"
@@ -78,7 +79,7 @@ class AveragePrecision(AbstractMeasure):
     signed: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in (0, 1]."""
         assert isinstance(state, PairOrder)
 
@@ -90,7 +91,7 @@ class AveragePrecision(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class F1(AbstractMeasure):
+class F1(AbstractTested):
     """The harmonic mean of precision and recall of `x > t`, at the best of all thresholds t.
 
     The threshold below all values, which takes every symbol for true, is one of them: no score is below
@@ -106,7 +107,7 @@ class F1(AbstractMeasure):
     signed: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in (0, 1]."""
         assert isinstance(state, PairOrder)
         return detector_values(state, targets, self.kinds, lambda walk: walk.sums[..., 2], bounds.f1)
@@ -114,7 +115,7 @@ class F1(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class Accuracy(AbstractMeasure):
+class Accuracy(AbstractTested):
     """The share of symbols at which `x > t` is right, at the best of all thresholds t.
 
     Thresholds below and above all values are among them: no score is below the share of the more frequent answer.
@@ -129,7 +130,7 @@ class Accuracy(AbstractMeasure):
     signed: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0.5, 1]."""
         assert isinstance(state, PairOrder)
 
@@ -142,7 +143,7 @@ class Accuracy(AbstractMeasure):
 
 @final
 @dataclass(frozen=True)
-class Jaccard(AbstractMeasure):
+class Jaccard(AbstractTested):
     """How much the symbols at which a unit is highest overlap with those of a hypothesis.
 
     The unit is on where `x > t`, and t is the least value that a share of `1 - top` of the symbols does not exceed. So
@@ -165,12 +166,13 @@ class Jaccard(AbstractMeasure):
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.top < 1:
             raise MeasureError(
                 f"option 'top' of measure 'jaccard' cannot be {self.top}", "Give a share between 0 and 1."
             )
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0, 1]."""
         assert isinstance(state, PairOrder)
 

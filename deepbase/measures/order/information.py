@@ -15,7 +15,6 @@ from torch import Tensor
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
 from deepbase.measures.base import (
-    AbstractMeasure,
     AbstractState,
     Target,
     Values,
@@ -24,13 +23,14 @@ from deepbase.measures.order.scores import BORDERS, exact_values, sketch_values
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import UNITS, Cuts, Walk
+from deepbase.measures.tested import AbstractTested
 
 MOST_BINS = 256
 
 
 @final
 @dataclass(frozen=True)
-class MutualInformation(AbstractMeasure):
+class MutualInformation(AbstractTested):
     """Mutual information of the bins of a unit with a hypothesis, in bits.
 
     A symbol with b symbols below it, of n, is in the bin `floor(bins * b / n)`: bins of equal size, except that
@@ -62,13 +62,14 @@ class MutualInformation(AbstractMeasure):
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number", "category")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 2 <= self.bins <= MOST_BINS:
             raise MeasureError(
                 f"option 'bins' of measure 'mutual_information' cannot be {self.bins}",
                 f"Give a whole number from 2 to {MOST_BINS}.",
             )
 
-    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+    def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in bits."""
         assert isinstance(state, PairOrder)
         cuts = Cuts(bins=self.bins)

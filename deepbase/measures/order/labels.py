@@ -142,6 +142,7 @@ def _joined(several: Sequence[KeptLabels]) -> KeptLabels:
         null_class=null_class,
         shifts=torch.stack([shifts[:, 0].amin(0), shifts[:, 1].amax(0)]),
         boolean=several[0].boolean.clone(),
+        record=torch.cat([x.record for x in several]),
     )
 
 

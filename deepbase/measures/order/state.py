@@ -6,7 +6,7 @@ would take more than the memory that it was given, it becomes a `Sketch` of fixe
 
 Scores from rows are exact, those from a sketch have a bound, which their note tells.
 
-Memory: `symbols * (4 * units + columns + 1)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
+Memory: `symbols * (4 * units + columns + 9)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
 more than a boolean, and a further null class 1), then that of a `Sketch`. A sketch has at least 16 bins, however small
 the limit is. Labels are counted in full for every layer, although layers share them. The results of a walk, kept for
 the next measure, take about 100 bytes a unit and column.
@@ -121,6 +121,7 @@ class PairOrder(AbstractState):
             truth=nothing.byte().reshape(0, int(own["boolean"].sum())),
             numbers=nothing.double().reshape(0, len(sketch.number_edges)),
             valid=nothing.byte().reshape(0, sketch.sums.shape[1]),
+            record=nothing.long(),
             **own,
         )
         return cls(limit, (torch.zeros(0, len(sketch.shift), device=device),), (empty,), sketch)
@@ -145,7 +146,7 @@ class PairOrder(AbstractState):
 
 
 def _row_bytes(units: int, columns: int, symbols: int) -> int:
-    return symbols * (4 * units + columns + 1) + 9 * columns + 8
+    return symbols * (4 * units + columns + 9) + 9 * columns + 8
 
 
 def _own(units: Tensor) -> Tensor:
@@ -156,7 +157,8 @@ def _own(units: Tensor) -> Tensor:
 
 
 def _nothing(kept: KeptLabels) -> KeptLabels:
-    return replace(kept, truth=kept.truth[:0].clone(), numbers=kept.numbers[:0].clone(), valid=kept.valid[:0].clone())
+    of_symbols = ("truth", "numbers", "valid", "record")
+    return replace(kept, **{name: getattr(kept, name)[:0].clone() for name in of_symbols})
 
 
 def _counted(sketch: Sketch, units: tuple[Tensor, ...], labels: tuple[KeptLabels, ...]) -> Sketch:
