@@ -178,6 +178,11 @@ class Job:
         return labels
 
     @property
+    def needs_records(self) -> bool:
+        """Whether states have to keep the records of symbols."""
+        return any(m.needs_records for m in self.measures)
+
+    @property
     def is_quick(self) -> bool:
         """Whether the scores follow from the states in no time."""
         return all(kind.quick for kind in self.state_types)

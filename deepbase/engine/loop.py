@@ -176,7 +176,8 @@ def fold(
     for batch in reversed(block.batches):
         pieces = []
         for number, first, count in batch.slices:
-            piece = BatchLabels.of(labels, first, count, own[number].shift, job.state_device)
+            shift = own[number].shift
+            piece = BatchLabels.of(labels, first, count, shift, job.state_device, recorded=job.needs_records)
             if number not in found:  # before the forward: what lives long must not lie between what comes and goes
                 so_far = own[number].so_far
                 found[number] = {

@@ -231,6 +231,11 @@ class AbstractMeasure(abc.ABC):
         return False
 
     @property
+    def needs_records(self) -> bool:
+        """Whether it has to know the records of symbols that are kept."""
+        return False
+
+    @property
     def needs_baseline(self) -> bool:
         """Whether it is compared with the same architecture of random weights."""
         return False

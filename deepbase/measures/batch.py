@@ -90,6 +90,7 @@ class BatchLabels:
         kinds: the kind of each column, `boolean` or `number`.
         word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
         place: the labels of the whole block, and the row at which the batch begins; None where no measure needs them.
+        recorded: whether states that keep labels keep the records, too.
     """
 
     values: Tensor
@@ -100,9 +101,19 @@ class BatchLabels:
     kinds: tuple[Kind, ...]
     word: Tensor | None = None
     place: tuple[BlockLabels, int] | None = None
+    recorded: bool = False
 
     @classmethod
-    def of(cls, labels: LabelBehavior, first: int, symbols: int, shift: Floats, device: torch.device) -> Self:
+    def of(
+        cls,
+        labels: LabelBehavior,
+        first: int,
+        symbols: int,
+        shift: Floats,
+        device: torch.device,
+        *,
+        recorded: bool = False,
+    ) -> Self:
         """The rows `first : first + symbols` of a block's labels."""
         rows = slice(first, first + symbols)
         valid = labels.valid[rows]
@@ -119,6 +130,7 @@ class BatchLabels:
             record=torch.from_numpy(labels.record[rows]).to(device),
             kinds=labels.kinds,
             word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
+            recorded=recorded,
         )
 
     @cached_property
@@ -203,7 +215,7 @@ class BatchLabels:
             null_class=self.null_class,
             shifts=torch.stack([torch.where(known, shift, torch.inf), torch.where(known, shift, -torch.inf)]),
             boolean=boolean,
-            record=self.record,
+            record=self.record if self.recorded else self.record[:0],
         )
 
 
@@ -220,7 +232,7 @@ class KeptLabels:
         shifts: float64[2, number column], the least and the greatest shift that the numbers were rounded about;
             infinite where none has a value.
         boolean: bool[column], which columns are booleans; the others are numbers.
-        record: int64[symbol], the number of each symbol's record.
+        record: int64[symbol], the number of each symbol's record; empty where no measure needs it.
     """
 
     truth: Tensor

@@ -60,11 +60,25 @@ def clustered_p_values(state: PairMoments) -> Floats:
         share = xy - x[of] * state.y_of[group, :, None].float() - y * within
         total += share
         squares += share.square()
-    groups = (n > 0).sum(0)[:, None]
+    return p_values_of_shares(total, squares, (n > 0).sum(0)[:, None], effective_groups(state))
+
+
+def p_values_of_shares(total: Tensor, squares: Tensor, groups: Tensor, effective: Tensor) -> Floats:
+    """Two-sided p-values of Student's t of the shares of groups of records.
+
+    Args:
+        total: [hypothesis, unit], the sum of the shares.
+        squares: [hypothesis, unit], the sum of their squares.
+        groups: [hypothesis, 1], how many groups there are.
+        effective: [hypothesis], how many tell of the hypothesis.
+
+    Returns:
+        float64[hypothesis, unit]; NaN where the records do not tell.
+    """
     variance = (squares - total.square() / groups) * groups / (groups - 1).clamp_min(1)
     freedom = groups - 1
     statistic = (total / variance.clamp_min(0).sqrt()).abs()
-    known = (effective_groups(state)[:, None] >= LEAST_GROUPS) & (groups > 1) & (variance > 0)
+    known = (effective[:, None] >= LEAST_GROUPS) & (groups > 1) & (variance > 0)
     p = two_sided(statistic, freedom.clamp_min(1))
     return np.where(known.cpu().numpy(), p, np.nan)
 

@@ -28,6 +28,7 @@ from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
 from deepbase.measures.moments import PairMoments
 from deepbase.measures.order.permuted import exchangeable, permuted_orders
+from deepbase.measures.order.significance import rank_p_values
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.permuted_moments import PermutedMoments, permuted_moments
 from deepbase.measures.significance import Correction
@@ -80,6 +81,11 @@ class AbstractTested(AbstractMeasure):
             return permuted_moments(self.permutations)
         return self.state_type
 
+    @property
+    def needs_records(self) -> bool:
+        """Whether records exchange their labels."""
+        return self.permutations > 0
+
     def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """The scores with their p-values."""
         if not self.permutations:
@@ -114,6 +120,38 @@ class AbstractTested(AbstractMeasure):
     def _extreme(self, score: Floats) -> Floats:
         """How far scores are from chance."""
         return np.abs(score - self.chance)
+
+
+@dataclass(frozen=True)
+class AbstractRanked(AbstractTested):
+    """A measure that is linear in the ranks of a unit, and can be tested without permutations."""
+
+    tested: bool = field(
+        default=False,
+        kw_only=True,
+        metadata={"description": "p-values from a t-test over groups of records, which sorts the units once more"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tested and self.permutations:
+            raise MeasureError(
+                f"measure '{self.name}' cannot be tested both ways",
+                "Give `tested := true`, or `permutations`.",
+            )
+
+    @property
+    def needs_records(self) -> bool:
+        """Whether it is tested."""
+        return self.tested or super().needs_records
+
+    def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
+        """The scores with their p-values."""
+        found = super().compute(state, targets)
+        if not self.tested:
+            return found
+        assert isinstance(state, PairOrder)
+        return replace(found, p_value=np.where(np.isnan(found.unit_score), np.nan, rank_p_values(state, targets)))
 
 
 def _exchangeable(state: AbstractState) -> bool:

@@ -369,7 +369,8 @@ def test_measures_come_once_and_in_order():
         (["auc"], "unknown measure 'auc'. Did you mean 'auroc'?"),
         ([], f"no measure is asked for. {nearest('', MEASURES)}"),
         (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),
-        (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. It has no options."),
+        (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. There are: permutations, correction."),
+        (["density(x := 1)"], "measure 'density' has no option 'x'. It has no options."),
         (["cohens_d(unbiassed := true)"], "measure 'cohens_d' has no option 'unbiassed'. Did you mean 'unbiased'?"),
         (
             ["cohens_d(unbiased := 'yes')"],

@@ -32,12 +32,12 @@ from deepbase.measures.order.scores import exact_values, from_bins, sketch_value
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk
-from deepbase.measures.tested import AbstractTested
+from deepbase.measures.tested import AbstractRanked, AbstractTested
 
 
 @final
 @dataclass(frozen=True)
-class Spearman(AbstractTested):
+class Spearman(AbstractRanked):
     """Pearson's correlation of the ranks; ties have the mean of their ranks."""
 
     name: ClassVar[str] = "spearman"

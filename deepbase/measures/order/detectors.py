@@ -23,7 +23,7 @@ from deepbase.measures.order import bounds
 from deepbase.measures.order.scores import detector_values
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk, top_need
-from deepbase.measures.tested import AbstractTested
+from deepbase.measures.tested import AbstractRanked, AbstractTested
 
 
 def wins(walk: Walk) -> Floats:
@@ -39,7 +39,7 @@ def symbols(walk: Walk) -> Floats:
 
 @final
 @dataclass(frozen=True)
-class Auroc(AbstractTested):
+class Auroc(AbstractRanked):
     """The probability that a unit is higher at a true symbol than at a false one, ties counting half.
 
     0.5 is chance; below it the unit is lower where the hypothesis holds.

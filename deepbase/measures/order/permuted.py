@@ -30,7 +30,7 @@ RESULT = 100
 
 
 def exchangeable(state: PairOrder) -> bool:
-    """Whether the records of a state can exchange their labels: there are two, and the rows are kept."""
+    """Whether the records of a state can exchange their labels: there are two, and they and the rows are kept."""
     return state.sketch is None and Exchange(state.assembled().kept.record.cpu().numpy()).possible
 
 

@@ -6,8 +6,8 @@ would take more than the memory that it was given, it becomes a `Sketch` of fixe
 
 Scores from rows are exact, those from a sketch have a bound, which their note tells.
 
-Memory: `symbols * (4 * units + columns + 9)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
-more than a boolean, and a further null class 1), then that of a `Sketch`. A sketch has at least 16 bins, however small
+Memory: `symbols * (4 * units + columns + 1)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
+more than a boolean, a further null class 1, and the records 8, where they are needed), then that of a `Sketch`. A sketch has at least 16 bins, however small
 the limit is. Labels are counted in full for every layer, although layers share them. The results of a walk, kept for
 the next measure, take about 100 bytes a unit and column.
 """
@@ -92,6 +92,7 @@ class PairOrder(AbstractState):
         """This state, or a sketch in the place of rows that do not fit."""
         symbols, kept = sum(map(len, self.units)), self.labels[0]
         columns = len(kept.boolean) + 7 * int((~kept.boolean).sum()) + kept.valid.shape[1] - 1
+        columns += 8 * bool(len(kept.record))
         width = self.units[0].shape[1]
         if not symbols or _row_bytes(width, columns, symbols) <= self.limit:
             return self
@@ -146,7 +147,7 @@ class PairOrder(AbstractState):
 
 
 def _row_bytes(units: int, columns: int, symbols: int) -> int:
-    return symbols * (4 * units + columns + 9) + 9 * columns + 8
+    return symbols * (4 * units + columns + 1) + 9 * columns + 8
 
 
 def _own(units: Tensor) -> Tensor:
