@@ -223,7 +223,7 @@ COMMENT ON COLUMN scores.selectivity IS 'group_score less control_score.';
 COMMENT ON COLUMN scores.low IS 'The lower end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.high IS 'The upper end of the interval; NULL where none is computed.';
 COMMENT ON COLUMN scores.p_value IS 'Of no affinity, by a test that counts records, not symbols; NULL where there is none.';
-COMMENT ON COLUMN scores.q_value IS 'The p-value corrected by Benjamini and Hochberg for all pairs of the run with the same measure.';
+COMMENT ON COLUMN scores.q_value IS 'The p-value corrected for all pairs of the run with the same measure, by Benjamini and Hochberg unless asked otherwise.';
 COMMENT ON COLUMN scores.symbols IS 'The symbols of the slice at which the hypothesis had a value.';
 COMMENT ON COLUMN scores.records IS 'The records that these symbols are from.';
 COMMENT ON COLUMN scores.note IS 'Why there is no score, or how exact it is.';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -60,17 +61,14 @@ class Symbols:
         block = BlockLabels.of(labels, shift)
         bounds = sorted({0, end - first, *(c for c in cuts if c < end - first)})
         x, state = torch.from_numpy(self.x[first:end]), None
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        for a, b in itertools.pairwise(bounds):
             batch = replace(BatchLabels.of(labels, a, b - a, shift, CPU, recorded=True), place=(block, a))
-            if state is None:
-                state = kind.first(x[a:b], batch, PLENTY)
-            else:
-                state = state.update(x[a:b], batch)
+            state = kind.first(x[a:b], batch, PLENTY) if state is None else state.update(x[a:b], batch)
         return state
 
     def state(self, kind, blocks=1, cuts=()):
         borders = self.borders(blocks)
-        states = [self.block(kind, a, b, cuts) for a, b in zip(borders[:-1], borders[1:], strict=True)]
+        states = [self.block(kind, a, b, cuts) for a, b in itertools.pairwise(borders)]
         while len(states) > 1:
             states = [*states[2:], states[1].merge(states[0])]
         return states[0]

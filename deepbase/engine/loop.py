@@ -148,8 +148,8 @@ def own_labels(
             own = replace(labels, values=labels.values[rows], valid=labels.valid[rows], record=labels.record[rows])
         old = state.slices.get((slices[number], part.key))
         shift = _label_shift(job, own, old)
-        block = BlockLabels.of(own, shift) if exchanges else None
-        found[number] = _Own(shift, _coverage(own), old.layers if old else {}, rows, block)
+        whole = BlockLabels.of(own, shift) if exchanges else None
+        found[number] = _Own(shift, _coverage(own), old.layers if old else {}, rows, whole)
     return found
 
 

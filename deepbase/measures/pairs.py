@@ -151,7 +151,12 @@ class ClassSelectivity(AbstractTested):
 @final
 @dataclass(frozen=True)
 class CorrelationRatio(AbstractTested):
-    """How much of a unit's variation the values of a category explain."""
+    """How much of a unit's variation the values of a category explain.
+
+    A test of it by groups of records would be one of as many differences as there are values, less one. With 16 groups
+    there are 15 degrees of freedom for all of them, which says next to nothing of many values, and nothing of more than
+    15. So there is a p-value by permutations only.
+    """
 
     name: ClassVar[str] = "correlation_ratio"
     description: ClassVar[str] = "how much of a unit's variation lies between the values of a category (eta)"

@@ -8,8 +8,8 @@ is that of `PairMoments` with as many permuted ones beside it; every measure of 
 NULLs travel with the labels, so that the sums of the units differ between permutations as soon as a hypothesis has
 NULLs. As long as none has, they are those of the data, and are not kept again.
 
-Which records exchange labels depends on the blocks. For given blocks the state is the same whatever the batches are, and
-merging two states of other blocks is exact, up to rounding.
+Which records exchange labels depends on the blocks. For given blocks the state is the same whatever the batches are,
+and merging two states of other blocks is exact, up to rounding.
 
 Precision: sums of permuted products are float32, about the pilot values.
 

@@ -15,8 +15,8 @@ of a t-test robust to cluster heterogeneity").
 *q-values.* Of all p-values of a run for one measure, over all its models, layers, units, hypotheses and slices: the
 least false discovery rate at which a pair is among the discoveries (Benjamini and Hochberg 1995). Their procedure holds
 for tests that are independent or positively dependent; that of Benjamini and Yekutieli (2001, "The control of the false
-discovery rate in multiple testing under dependency", theorem 1.3) holds always, and its q-values are greater by a factor
-of about the logarithm of the number of tests.
+discovery rate in multiple testing under dependency", theorem 1.3) holds always, and its q-values are greater by a
+factor of about the logarithm of the number of tests.
 """
 
 from __future__ import annotations

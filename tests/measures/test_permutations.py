@@ -154,7 +154,9 @@ def test_categories_are_tested_by_permutation():
         ("kendall", by_pair(lambda x, y: scipy.stats.kendalltau(x, y).statistic)),
         (
             "auroc",
-            by_pair(lambda x, y: scipy.stats.mannwhitneyu(x[y == 1], x[y == 0]).statistic / (y.sum() * (1 - y).sum()) - 0.5),
+            by_pair(
+                lambda x, y: scipy.stats.mannwhitneyu(x[y == 1], x[y == 0]).statistic / (y.sum() * (1 - y).sum()) - 0.5
+            ),
         ),
     ],
 )
@@ -170,7 +172,11 @@ def test_numbers_are_permuted_as_booleans_are():
     symbols.y = 50 + np.round(rng.normal(size=symbols.y.shape) + symbols.x[:, :1], 1)
     symbols.kinds = ("number", "number")
     targets = [Target("number", (0,)), Target("number", (1,))]
-    for call, function in (("pearson", scipy.stats.pearsonr), ("spearman", scipy.stats.spearmanr), ("kendall", scipy.stats.kendalltau)):
+    for call, function in (
+        ("pearson", scipy.stats.pearsonr),
+        ("spearman", scipy.stats.spearmanr),
+        ("kendall", scipy.stats.kendalltau),
+    ):
         found = symbols.values(f"{call}(permutations := 39)", targets=targets).p_value
         expected = reference(symbols, 39, by_pair(lambda x, y, f=function: f(x, y).statistic))
         np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -36,7 +36,11 @@ def by_hand(symbols, ranked=False):
 @pytest.mark.parametrize("call", ["spearman", "auroc"])
 @pytest.mark.parametrize(("most", "nulls"), [(12, 0.0), (40, 0.3)])
 def test_ten_thousand_null_pairs_have_uniform_p_values_though_symbols_are_alike_within_records(call, most, nulls):
-    p = Symbols(records=600, units=100, hypotheses=100, most=most, nulls=nulls).values(f"{call}(tested := true)").p_value
+    p = (
+        Symbols(records=600, units=100, hypotheses=100, most=most, nulls=nulls)
+        .values(f"{call}(tested := true)")
+        .p_value
+    )
     assert p.shape == (100, 100)
     assert scipy.stats.kstest(p.ravel(), "uniform").statistic < 0.025
     assert abs((p < 0.05).mean() - 0.05) < 0.01
@@ -112,6 +116,4 @@ def test_a_sketch_has_no_p_value():
 def test_one_test_is_enough():
     with pytest.raises(MeasureError) as error:
         measures(["auroc(tested := true, permutations := 9)"])
-    assert str(error.value) == (
-        "measure 'auroc' cannot be tested both ways. Give `tested := true`, or `permutations`."
-    )
+    assert str(error.value) == ("measure 'auroc' cannot be tested both ways. Give `tested := true`, or `permutations`.")

@@ -58,9 +58,7 @@ def permuted_orders(
         some = slice(first, min(first + step, permutations))
         labels = _laid(kept, torch.from_numpy(exchange.rows(permutations, some, 0, symbols).astype(np.int64)))
         count = some.stop - some.start
-        several = [
-            replace(t, columns=tuple(c + i * columns for c in t.columns)) for i in range(count) for t in targets
-        ]
+        several = [replace(t, columns=tuple(c + i * columns for c in t.columns)) for i in range(count) for t in targets]
         yield PairOrder(state.limit, state.units, (labels,)), several
 
 

@@ -1,8 +1,8 @@
 """Of no affinity, for ranks: a t-test that counts records, of AUROC and of Spearman's rho.
 
 Given the ranks r of a unit over all symbols, both measures are the sum over all symbols of
-`(r - mean(r)) (y - mean(y))`, up to a factor, where y is the hypothesis, or its ranks. It is a sum over random groups of
-whole records, as in `significance`, and Student's t of the shares of the groups is the statistic.
+`(r - mean(r)) (y - mean(y))`, up to a factor, where y is the hypothesis, or its ranks. It is a sum over random groups
+of whole records, as in `significance`, and Student's t of the shares of the groups is the statistic.
 
 The ranks of all symbols depend on each other, so that the shares are not quite independent. But each is to the first
 order a sum of functions of single symbols: `r / n` is the distribution function of the unit, up to `1 / sqrt(n)`
@@ -132,9 +132,10 @@ def _p_values(rows: Rows, grouped: _Grouped, symbols: int) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = np.square(v.sum(0)) / np.square(v).sum(0)
     return p_values_of_shares(
-        *(torch.from_numpy(a) for a in (total, squares)),
-        groups=torch.full((count, 1), float(len(there)), dtype=torch.float64),
-        effective=torch.from_numpy(effective),
+        torch.from_numpy(total),
+        torch.from_numpy(squares),
+        torch.full((count, 1), float(len(there)), dtype=torch.float64),
+        torch.from_numpy(effective),
     )
 
 

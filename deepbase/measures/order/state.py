@@ -7,9 +7,9 @@ would take more than the memory that it was given, it becomes a `Sketch` of fixe
 Scores from rows are exact, those from a sketch have a bound, which their note tells.
 
 Memory: `symbols * (4 * units + columns + 1)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
-more than a boolean, a further null class 1, and the records 8, where they are needed), then that of a `Sketch`. A sketch has at least 16 bins, however small
-the limit is. Labels are counted in full for every layer, although layers share them. The results of a walk, kept for
-the next measure, take about 100 bytes a unit and column.
+more than a boolean, a further null class 1, and the records 8, where they are needed), then that of a `Sketch`. A
+sketch has at least 16 bins, however small the limit is. Labels are counted in full for every layer, although layers
+share them. The results of a walk, kept for the next measure, take about 100 bytes a unit and column.
 """
 
 from __future__ import annotations
