@@ -155,6 +155,23 @@ class Block:
 
 
 @dataclass(frozen=True)
+class ConfoundBehavior:
+    """The behaviours of what measures are given beside the hypotheses, over the symbols of a block.
+
+    Attributes:
+        values: float64[symbol, confound]; NaN where there is no value. A category is one column per value.
+        kinds: the kind of each confound, `boolean` or `number`.
+        sets: the columns of the confounds that measures are given together, ascending, each set once.
+        summed: those of the sets for which sums are kept.
+    """
+
+    values: Floats
+    kinds: tuple[Kind, ...]
+    sets: tuple[tuple[int, ...], ...]
+    summed: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class LabelBehavior:
     """The behaviours of hypotheses over the symbols of a block.
 
@@ -167,6 +184,7 @@ class LabelBehavior:
         record: int64[symbol], the number of each symbol's record in the dataset.
         kinds: the kind of each hypothesis, `boolean` or `number`; a category is several booleans.
         word: int64[symbol], a hash of each symbol's word, or of the symbol where it is in none; None if not asked for.
+        confounds: what measures are given besides; None if nothing.
     """
 
     values: Floats
@@ -175,6 +193,7 @@ class LabelBehavior:
     record: Ints
     kinds: tuple[Kind, ...]
     word: Ints | None = None
+    confounds: ConfoundBehavior | None = None
 
 
 Tokenize = Callable[[Sequence[str]], Encodings]

@@ -198,24 +198,26 @@ class Runs:
         Raises:
             DeepBaseError: whatever the request names that is not there.
         """
-        from deepbase.engine.binding import Named, bind_job
+        from deepbase.engine.binding import Named, bind_job, given
 
         loaded = {name: self.models.get(name) for name in spec.models}
         with self.store.session() as cursor:
             models = [Named(n, model, catalog.model_texts(cursor, n)) for n, (_, model) in loaded.items()]
             dataset = catalog.dataset(cursor, spec.dataset)
-            known = self.hypotheses.load(spec.hypotheses)
-            register_functions(workspace, [h.function for h in known.values() if h.function])
             own = self.measures.known()
+            known = self.hypotheses.load([*spec.hypotheses, *given(spec, own)])
+            register_functions(workspace, [h.function for h in known.values() if h.function])
             job = bind_job(spec, models, dataset, known, own, connection=cursor, workspace=workspace)
         labels = {x.name: x.fingerprint for x in job.labels.labels}
         fingerprints = {name: row.fingerprint for name, (row, _) in loaded.items()}
         measures = {m.name: own.rows[m.name].fingerprint for m in job.measures if m.name in own.rows}
+        confounds = {x.name: x.fingerprint for x in job.labels.given.labels} if job.labels.given else {}
         return job, {
             "models": fingerprints,
             "dataset": dataset.fingerprint,
             "hypotheses": labels,
             "measures": measures,
+            **({"confounds": confounds} if confounds else {}),
         }
 
     def _drive(
@@ -267,7 +269,8 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name, fingerprint in now["models"].items():
         if before["models"].get(name) != fingerprint:
             return f"model '{name}'"
-    return next((what for what in ("dataset", "hypotheses", "measures") if before[what] != now[what]), None)
+    rests_on = ("dataset", "hypotheses", "measures", "confounds")
+    return next((what for what in rests_on if before.get(what) != now.get(what)), None)
 
 
 def _several(values: str | Sequence[str]) -> tuple[str, ...]:

@@ -88,6 +88,10 @@ CONVENTIONS = (
         "the symbol is left out of that hypothesis, and of no other",
     ),
     ("a hypothesis that is NULL everywhere", "NULL: *fewer than 2 symbols have a value of the hypothesis*"),
+    (
+        "a hypothesis or a unit that what is [given](confounds.md) determines",
+        "NULL: *hypothesis is determined by what is given* (*unit ...*)",
+    ),
     ("a kind that the measure does not take", "NULL: *measure needs a boolean hypothesis*, or whatever it takes"),
     ("ties", "equal values have the mean of their ranks; a threshold never parts them"),
     ("one record", "a unit measure has its value; a probe is NULL: *fewer than 2 records, ...*"),

@@ -116,6 +116,7 @@ class Job:
         measures: what is computed.
         records: what is read.
         columns: the columns of the dataset that the hypotheses read.
+        given: what measures are given, in words, as the numbers of the confounds.
     """
 
     spec: InspectSpec
@@ -124,6 +125,7 @@ class Job:
     measures: tuple[AbstractMeasure, ...]
     records: Records
     columns: Sequence[Column]
+    given: Mapping[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def state_device(self) -> torch.device:
@@ -159,15 +161,23 @@ class Job:
         if not measure.kinds:
             return [(None, Target(None))]
         found: list[tuple[str | None, Target]] = []
+        given = self.given.get(measure.confounds, ())
         columns: dict[str, list[int]] = {}
         for i, label in enumerate(self.labels.labels):
             if label.category:
                 columns.setdefault(label.category, []).append(i)
             if not label.category or label.kind in measure.takes:
-                found.append((label.name, Target(label.kind, (i,))))
+                found.append((label.name, Target(label.kind, (i,), given)))
         if "category" in measure.takes:
-            found += [(name, Target("category", tuple(several))) for name, several in columns.items()]
+            found += [(name, Target("category", tuple(several), given)) for name, several in columns.items()]
         return found
+
+    def coverage(self, target: Target) -> int:
+        """Where `SliceState` tells on how many symbols and records a target is compared."""
+        if not target.columns:
+            return len(self.labels.labels)  # all symbols
+        (first, *_), sets = target.columns, self.labels.given.sets if self.labels.given else ()
+        return first + (1 + sets.index(target.given) if target.given else 0) * (len(self.labels.labels) + 1)
 
     @property
     def scored(self) -> list[Label]:
@@ -200,8 +210,9 @@ class SliceState:
     Attributes:
         label_shift: float64[hypothesis], the pilot values of the hypotheses, each from the first block in which it has
             a value.
-        symbols: int64[hypothesis + 1], the symbols at which each hypothesis had a value, and all symbols.
-        records: int64[hypothesis + 1], the records that these are from.
+        symbols: int64[hypothesis + 1], the symbols at which each hypothesis had a value, and all symbols; then, for
+            each set of confounds that measures are given, the same where all of the set had a value.
+        records: int64[as many], the records that these are from.
         layers: the states of the measures.
     """
 

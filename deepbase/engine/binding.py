@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,10 +17,11 @@ from deepbase.errors import HypothesisError, MeasureError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import columns_at, symbols_schema
 from deepbase.inputs.tokenization import encode
-from deepbase.labels.base import Registered
+from deepbase.labels.base import Given, Label, Registered
 from deepbase.labels.binding import bind, mentions, unshadowed
 from deepbase.labels.evaluate import Labels, expression_type
-from deepbase.measures.base import AbstractMeasure
+from deepbase.measures.base import AbstractMeasure, option_text
+from deepbase.measures.partial import GivenMoments
 from deepbase.measures.permuted_moments import PermutedMoments
 from deepbase.measures.registry import Known, measures
 from deepbase.models.base import InspectableModel
@@ -27,6 +29,9 @@ from deepbase.models.random import randomized
 from deepbase.query.base import InspectSpec
 from deepbase.query.layers import check_units, choose_layers
 from deepbase.query.slices import OF_RECORDS, column_of, resolve
+
+FILE = re.compile(r".+\.py(:\w+)?")
+"""A Python file, or one hypothesis of it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,15 @@ class Named:
     name: str
     model: InspectableModel
     tags: Mapping[str, str | None]
+
+
+def given(spec: InspectSpec, known_measures: Known) -> list[str]:
+    """What the measures of a request are given, as hypotheses are asked for.
+
+    Raises:
+        MeasureError: for what is no measure.
+    """
+    return [text for m in measures(spec.measures, known_measures) for text in m.confounds]
 
 
 def bind_job(
@@ -77,12 +91,15 @@ def bind_job(
     layers = [_layers(spec, m) for m in models]
     group_by = _group_by(spec, models, dataset)
     columns = columns_at(dataset.columns, spec.at)
-    labels = bind(spec.hypotheses, unshadowed(known, columns), columns, partial(_type_of, connection, dataset, spec.at))
-    used = [c for c in dataset.columns if any(mentions(x.expression, c.name) for x in labels)]
+    type_of = partial(_type_of, connection, dataset, spec.at)
+    labels = bind(spec.hypotheses, unshadowed(known, columns), columns, type_of)
+    sets, confounds = _given(chosen, lambda texts: bind(texts, unshadowed(known, columns), columns, type_of))
+    every = (*labels, *(confounds.labels if confounds else ()))
+    used = [c for c in dataset.columns if any(mentions(x.expression, c.name) for x in every)]
     job = Job(
         spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
         parts=tuple(_parts(spec, models, layers, chosen)),
-        labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen)),
+        labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen), given=confounds),
         measures=chosen,
         records=records(
             connection,
@@ -94,9 +111,10 @@ def bind_job(
             selection=spec.selection,
             limit=spec.records,
             seed=spec.seed,
-            hypotheses=len(labels),
+            hypotheses=len(every),
         ),
         columns=used,
+        given=sets,
     )
     _check_room(job)
     return job
@@ -114,6 +132,37 @@ def _check_room(job: Job) -> None:
             f"need {needed / 2**30:.1f} GB, and there are {MEMORY / 2**30:.0f}",
             "Inspect fewer units, hypotheses or groups of records, or ask for fewer permutations.",
         )
+
+
+def _given(
+    chosen: Sequence[AbstractMeasure], bound: Callable[[Sequence[str]], tuple[Label, ...]]
+) -> tuple[Mapping[tuple[str, ...], tuple[int, ...]], Given | None]:
+    """The confounds by what measures are given, as their numbers; and what they are, None where nothing is given.
+
+    Raises:
+        HypothesisError: if one is no hypothesis; it names the measure.
+    """
+    labels: dict[str, Label] = {}
+    sets: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for measure in (m for m in chosen if m.confounds):
+        option = f"option 'given' of measure '{measure.name}'"
+        if file := next(filter(FILE.fullmatch, measure.confounds), None):
+            raise HypothesisError(f"{option}: '{file}' is a file", "Register its hypotheses, and give their names.")
+        try:
+            found = bound(measure.confounds)
+        except HypothesisError as error:
+            raise HypothesisError(f"{option}: {error.message}", error.hint) from error
+        if not found:
+            listed = option_text(measure.confounds)
+            raise HypothesisError(f"{option}: {listed} never has a value", "Give another hypothesis.")
+        for label in found:
+            labels.setdefault(label.name, label)
+        places = {name: i for i, name in enumerate(labels)}
+        sets[measure.confounds] = tuple(sorted(places[label.name] for label in found))
+    if not sets:
+        return {}, None
+    summed = dict.fromkeys(sets[m.confounds] for m in chosen if m.confounds and m.reads is GivenMoments)
+    return sets, Given(tuple(labels.values()), tuple(dict.fromkeys(sets.values())), tuple(summed))
 
 
 def _parts(

@@ -118,10 +118,11 @@ def state_bytes(job: Job, symbols: int) -> dict[type[AbstractState], int]:
         symbols: how many symbols each model is expected to have.
     """
     hypotheses = len(job.labels.labels)
+    sets = [len(s) for s in job.labels.given.summed] if job.labels.given else []
     copies = 2 * job.records.slices
     found = dict.fromkeys(job.state_types, 0)
     for part in job.parts:
         for kind in job.states_of(part):
-            sizes = (kind.memory(x.width, hypotheses, symbols, job.memory(x)) for x in part.layers)
+            sizes = (kind.memory_given(x.width, hypotheses, symbols, job.memory(x), sets) for x in part.layers)
             found[kind] += copies * sum(sizes)
     return found

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Batch, Block, Floats, Ints, LabelBehavior
+from deepbase.blocks import Batch, Block, Bools, Floats, Ints, LabelBehavior
 from deepbase.engine.base import ChosenLayer, Job, LayerStates, Part, RunState, Slice, SliceState
 from deepbase.engine.behaviors import behaviors, unlabelled
 from deepbase.engine.memory import give_back_memory
@@ -114,7 +114,7 @@ class _Own:
 
     Attributes:
         shift: the pilot values of the hypotheses.
-        coverage: int64[hypothesis + 1] twice, the symbols and records at which each hypothesis has a value.
+        coverage: the symbols and records of `SliceState` in this block.
         so_far: the states of the blocks before.
         rows: int64[symbol], its rows of the block.
         block: their labels; None where no state asks for those of the whole block.
@@ -146,6 +146,8 @@ def own_labels(
         own, rows = labels, np.concatenate(several)
         if len(pieces) > 1:
             own = replace(labels, values=labels.values[rows], valid=labels.valid[rows], record=labels.record[rows])
+            if own.confounds is not None:
+                own = replace(own, confounds=replace(own.confounds, values=own.confounds.values[rows]))
         old = state.slices.get((slices[number], part.key))
         shift = _label_shift(job, own, old)
         whole = BlockLabels.of(own, shift) if exchanges else None
@@ -154,12 +156,25 @@ def own_labels(
 
 
 def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
-    """How many symbols and records each hypothesis has a value at, and how many there are."""
+    """How many symbols and records each hypothesis has a value at, and how many there are; see `SliceState`."""
     starts = np.flatnonzero(np.diff(labels.record, prepend=-1))
-    symbols = labels.valid.sum(0)
-    records = np.logical_or.reduceat(labels.valid, starts, axis=0).sum(0)
-    of = labels.null_class
-    return np.append(symbols[of], len(labels.valid)), np.append(records[of], len(starts))
+    every = np.append(labels.valid, np.ones((len(labels.valid), 1), dtype=bool), axis=1)
+    of = np.append(labels.null_class, labels.valid.shape[1])
+    found = []
+    for known in _known(labels):
+        there = every & known[:, None] if known is not None else every
+        records = np.logical_or.reduceat(there, starts, axis=0).sum(0)
+        found.append((there.sum(0)[of], records[of]))
+    symbols, records = (np.concatenate(several) for several in zip(*found, strict=True))
+    return symbols, records
+
+
+def _known(labels: LabelBehavior) -> Iterator[Bools | None]:
+    """bool[symbol]: every symbol, as None, and for each set of confounds, those where all of it have a value."""
+    yield None
+    if labels.confounds is not None:
+        for columns in labels.confounds.sets:
+            yield np.asarray(~np.isnan(labels.confounds.values[:, list(columns)]).any(1))
 
 
 def fold(

@@ -84,7 +84,8 @@ def _of_slice(
             first = 0
             for layer in layers:
                 slices = _slices(job, part, layer, values, names)
-                of = _Of(run, part.name, layer, measure.call, correction(measure), names, slices, targets, found)
+                at = [job.coverage(t) for t in targets]
+                of = _Of(run, part.name, layer, measure.call, correction(measure), names, slices, at, found)
                 yield of, scores.units(slice(first, first + layer.width))
                 first += layer.width
 
@@ -141,7 +142,7 @@ def computed(tables: Iterator[pa.Table], quick: bool) -> Iterator[Iterable[pa.Ta
 
 @dataclass(frozen=True)
 class _Of:
-    """What the rows of one layer and measure are of; the last four have one item, or one text, a target."""
+    """What the rows of one layer and measure are of; hypotheses, slices and coverage have one item a target."""
 
     run: int
     model: str
@@ -150,13 +151,13 @@ class _Of:
     correction: Correction
     hypotheses: Sequence[str | None]
     slices: pa.Array
-    targets: Sequence[Target]
+    coverage: Sequence[int]
     found: SliceState
 
 
 def _table(of: _Of, scores: Values) -> pa.Table:
     """The rows of one layer and measure: one for each target and each `LIST` of its units."""
-    width, count = of.layer.width, len(of.targets)
+    width, count = of.layer.width, len(of.coverage)
     pieces = max(1, math.ceil(width / LIST))
     ends = np.minimum(np.arange(1, pieces + 1) * LIST, width)
     offsets = pa.array(np.append(0, (np.arange(count)[:, None] * width + ends).ravel()).astype(np.int32))
@@ -171,7 +172,7 @@ def _table(of: _Of, scores: Values) -> pa.Table:
     def each(values: Floats | None) -> pa.Array | None:
         return None if values is None else pa.array(values[target], from_pandas=True)
 
-    at = np.array([t.columns[0] if t.columns else -1 for t in of.targets], dtype=np.int64)[target]
+    at = np.array(of.coverage, dtype=np.int64)[target]
     columns = {
         "run": np.full(rows, of.run),
         "model": _repeated(of.model, rows),
@@ -187,7 +188,7 @@ def _table(of: _Of, scores: Values) -> pa.Table:
         "baseline_score": each(scores.baseline_score),
         "p_value": lists(scores.p_value),
         "q_value": lists(scores.q_value),
-        "symbols": of.found.symbols[at],  # without a column, the last: all symbols
+        "symbols": of.found.symbols[at],
         "records": of.found.records[at],
         "note": lists(scores.note.astype(np.int32)) if scores.note.any() else None,
         "notes": pa.array([list(scores.notes[1:])] * rows, pa.list_(pa.string())),

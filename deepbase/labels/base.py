@@ -20,7 +20,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deepbase.blocks import Kind
+import numpy as np
+
+from deepbase.blocks import Bools, ConfoundBehavior, Floats, Kind
 from deepbase.labels.hypothesis import Hypothesis
 
 
@@ -86,6 +88,31 @@ class Label:
             "description": self.description,
             "expression": None if self.function else self.expression,
         }
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the measures of a run are given besides its hypotheses: labels that are evaluated, and not scored.
+
+    Attributes:
+        labels: the confounds, each once.
+        sets: their numbers by what a measure is given; ascending, each set once.
+        summed: those of the sets for which sums are kept.
+    """
+
+    labels: tuple[Label, ...]
+    sets: tuple[tuple[int, ...], ...]
+    summed: tuple[tuple[int, ...], ...]
+
+    def behavior(self, values: Floats, valid: Bools) -> ConfoundBehavior:
+        """What they are at some symbols.
+
+        Args:
+            values: float64[symbol, confound].
+            valid: bool[symbol, confound].
+        """
+        kinds = tuple(x.kind for x in self.labels)
+        return ConfoundBehavior(np.where(valid, values, np.nan), kinds, self.sets, self.summed)
 
 
 def categories(labels: Sequence[Label]) -> dict[str, list[Label]]:

@@ -23,7 +23,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from deepbase import faults
 from deepbase.blocks import Bools, Floats, Ints, LabelBehavior
 from deepbase.errors import DeepBaseError, HypothesisError
-from deepbase.labels.base import Label, quoted
+from deepbase.labels.base import Given, Label, quoted
 from deepbase.labels.hypothesis import Hypothesis
 
 RELATION = "symbols"
@@ -39,14 +39,24 @@ class Labels:
         connection: a cursor of its own, on which nothing else runs; the functions are registered there as UDFs.
         labels: the labels, which become the columns of every block's `LabelBehavior`, in this order.
         words: whether the words of symbols are needed beside them.
+        given: what measures are given besides.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, labels: Sequence[Label], *, words: bool = False) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        labels: Sequence[Label],
+        *,
+        words: bool = False,
+        given: Given | None = None,
+    ) -> None:
         self.connection = connection
         self.labels = tuple(labels)
         self.words = words
+        self.given = given
+        self.every = self.labels + (given.labels if given else ())
         self.families: dict[str, list[int]] = {}
-        for i, label in enumerate(self.labels):
+        for i, label in enumerate(self.every):
             self.families.setdefault(label.expression, []).append(i)
 
     def evaluate(self, symbols: pa.Table, unlabelled: Bools | None = None) -> LabelBehavior:
@@ -59,7 +69,7 @@ class Labels:
         Raises:
             HypothesisError: names the hypothesis and, where it is a function's fault, the record.
         """
-        values = np.zeros((len(symbols), len(self.labels)))
+        values = np.zeros((len(symbols), len(self.every)))
         valid = np.zeros(values.shape, dtype=bool)
         numbered = symbols.append_column(ROW, pa.array(np.arange(len(symbols))))
         self.connection.register(RELATION, numbered)
@@ -71,15 +81,18 @@ class Labels:
         if unlabelled is not None:
             valid[unlabelled] = False
         values[~valid] = 0
-        classes, null_class = _null_classes(valid)
+        own = len(self.labels)
+        classes, null_class = _null_classes(valid[:, :own])
+        confounds = self.given.behavior(values[:, own:], valid[:, own:]) if self.given else None
         record = symbols["record"].to_numpy()
         kinds = tuple(x.kind for x in self.labels)
         words = _words(symbols) if self.words else None
-        return LabelBehavior(values, classes, null_class, record.copy(), kinds, words)
+        values = values if confounds is None else np.ascontiguousarray(values[:, :own])
+        return LabelBehavior(values, classes, null_class, record.copy(), kinds, words, confounds)
 
     def _columns(self, symbols: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
         """Each distinct expression with its value at every symbol."""
-        per_record = [e for e, at in self.families.items() if _is_per_record(self.labels[at[0]])]
+        per_record = [e for e, at in self.families.items() if _is_per_record(self.every[at[0]])]
         scalar = [e for e in self.families if e not in per_record]
         columns = []
         if scalar:
@@ -102,10 +115,10 @@ class Labels:
         return table if (rows[1:] > rows[:-1]).all() else table.take(np.argsort(rows))
 
     def _names(self, expressions: Sequence[str]) -> str:
-        return ", ".join(f"'{self.labels[self.families[e][0]].name}'" for e in expressions[:5])
+        return ", ".join(f"'{self.every[self.families[e][0]].name}'" for e in expressions[:5])
 
     def _per_record(self, expression: str, symbols: pa.Table) -> pa.ChunkedArray:
-        function = self.labels[self.families[expression][0]].function
+        function = self.every[self.families[expression][0]].function
         assert function is not None
         arguments = ", ".join(
             f"list({quoted(p.column)} ORDER BY position)" if p.is_list else f"any_value({quoted(p.column)})"
@@ -139,7 +152,7 @@ class Labels:
         except (duckdb.Error, RuntimeError) as error:
             if _is_interrupt(error) or isinstance(faults.original(error), KeyboardInterrupt):
                 raise KeyboardInterrupt from error
-            functions = [self.labels[self.families[e][0]].function for e in expressions]
+            functions = [self.every[self.families[e][0]].function for e in expressions]
             for function in functions:
                 if function is not None:
                     _find_fault(function, symbols)
@@ -147,7 +160,7 @@ class Labels:
 
     def _fill(self, column: pa.ChunkedArray, at: list[int], values: Floats, valid: Bools) -> None:
         """Write the column of an expression to the labels that are made of it."""
-        first = self.labels[at[0]]
+        first = self.every[at[0]]
         if first.value is None:
             numbers = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
             numbers = np.asarray(numbers, dtype=np.float64)
@@ -157,7 +170,7 @@ class Labels:
             return
         present = pc.is_valid(column).to_numpy()
         valid[:, at] = np.asarray(present, dtype=bool)[:, None]
-        places = {self.labels[i].value: i for i in at}
+        places = {self.every[i].value: i for i in at}
         if first.multiple:
             parts = pc.split_pattern(pc.cast(column, pa.string()).combine_chunks(), "|")
             rows, column = pc.list_parent_indices(parts).to_numpy(), pc.list_flatten(parts)
@@ -169,6 +182,9 @@ class Labels:
         where = place[codes.indices.to_numpy()] if len(place) else np.empty(0, dtype=np.int64)
         known = where >= 0
         values[rows[known], where[known]] = 1
+        for i in at:  # what is a hypothesis may be given as well
+            if (same := places[self.every[i].value]) != i:
+                values[:, i] = values[:, same]
 
 
 def expression_type(connection: duckdb.DuckDBPyConnection, expression: str, schema: pa.Schema) -> str:

@@ -108,6 +108,16 @@ class AbstractState(abc.ABC):
             limit: what `first` is given as `memory`.
         """
 
+    @classmethod
+    def memory_given(cls, units: int, columns: int, symbols: int, limit: int, sets: Sequence[int]) -> int:
+        """Bytes of the state of a layer where measures are given confounds.
+
+        Args:
+            units, columns, symbols, limit: as for `memory`.
+            sets: how many confounds there are in each set.
+        """
+        return cls.memory(units, columns, symbols, limit)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -116,10 +126,12 @@ class Target:
     Attributes:
         kind: of the hypothesis; None for a fact of a unit, which is compared with nothing.
         columns: of the labels: one, for a category one per value, for nothing none.
+        given: of the confounds, ascending; those of one measure are the same for all of its targets.
     """
 
     kind: Kind | None
     columns: tuple[int, ...] = ()
+    given: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,14 +177,20 @@ class Values:
         return replace(self, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
 
 
-Option = bool | int | float | str
+Option = bool | int | float | str | tuple[str, ...]
 """What an option of a measure can be."""
 
 
-def option_text(value: Option) -> str:
-    """An option's value as it is written in a call."""
+def option_text(value: Option | list[Any]) -> str:
+    """An option's value as it is written in a call.
+
+    >>> option_text(("length(word)", "position"))
+    "['length(word)', 'position']"
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(option_text, value))}]"
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
 
@@ -180,8 +198,8 @@ def option_text(value: Option) -> str:
 class AbstractMeasure(abc.ABC):
     """A statistic of affinity between units and hypotheses. The class attributes are facts that others read.
 
-    A measure is a frozen dataclass. Its fields are its options: booleans, numbers or texts with defaults, each with a
-    `description` in its metadata.
+    A measure is a frozen dataclass. Its fields are its options: booleans, numbers, texts or tuples of texts with
+    defaults, each with a `description` in its metadata.
 
     Attributes:
         name: what queries call it.
@@ -226,6 +244,11 @@ class AbstractMeasure(abc.ABC):
         return self.kinds
 
     @property
+    def confounds(self) -> tuple[str, ...]:
+        """The hypotheses that it takes as known, in words: what is left after them is scored."""
+        return ()
+
+    @property
     def needs_words(self) -> bool:
         """Whether it has to know the words of symbols."""
         return False
@@ -249,6 +272,6 @@ class AbstractMeasure(abc.ABC):
         """The scores.
 
         Args:
-            state: of `state_type`.
+            state: of the type that it `reads`.
             targets: what the units are compared with.
         """

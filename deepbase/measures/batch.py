@@ -6,6 +6,7 @@ is made when the first state asks for it, and then there for all layers and stat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Floats, Ints, Kind, LabelBehavior
+from deepbase.blocks import ConfoundBehavior, Floats, Ints, Kind, LabelBehavior
 from deepbase.measures.exchange import BlockLabels, Exchange, Exchanged
 from deepbase.measures.hashing import hashed
 
@@ -77,6 +78,37 @@ class Sorted(NamedTuple):
 
 
 @dataclass(frozen=True)
+class BatchConfounds:
+    """The confounds of one batch, on the device of the model.
+
+    Attributes:
+        values: float64[symbol, confound]; NaN where there is no value.
+        kinds: `boolean` or `number`, of each.
+        sets: the columns that measures are given together, ascending, each set once.
+        summed: those of the sets for which sums are kept.
+    """
+
+    values: Tensor
+    kinds: tuple[Kind, ...]
+    sets: tuple[tuple[int, ...], ...]
+    summed: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, confounds: ConfoundBehavior, rows: slice, device: torch.device) -> Self:
+        """Some rows of a block's."""
+        values = torch.from_numpy(confounds.values[rows]).to(device)
+        return cls(values, confounds.kinds, confounds.sets, confounds.summed)
+
+    def known(self, columns: Sequence[int]) -> Tensor:
+        """bool[symbol], where all of these columns have a value."""
+        return ~self.values[:, list(columns)].isnan().any(1)
+
+    def rows(self, rows: slice | Tensor) -> Self:
+        """Some of the symbols."""
+        return replace(self, values=self.values[rows])
+
+
+@dataclass(frozen=True)
 class BatchLabels:
     """The label side of one batch, on the device of the model; shared by all layers and states.
 
@@ -91,6 +123,7 @@ class BatchLabels:
         word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
         place: the labels of the whole block, and the row at which the batch begins; None where no measure needs them.
         recorded: whether states that keep labels keep the records, too.
+        confounds: what measures are given besides; None where nothing is. Most states never look at it.
     """
 
     values: Tensor
@@ -102,6 +135,7 @@ class BatchLabels:
     word: Tensor | None = None
     place: tuple[BlockLabels, int] | None = None
     recorded: bool = False
+    confounds: BatchConfounds | None = None
 
     @classmethod
     def of(
@@ -131,6 +165,7 @@ class BatchLabels:
             kinds=labels.kinds,
             word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
             recorded=recorded,
+            confounds=BatchConfounds.of(labels.confounds, rows, device) if labels.confounds else None,
         )
 
     @cached_property
@@ -199,7 +234,8 @@ class BatchLabels:
         """Some of the symbols."""
         valid = None if self.valid is None else self.valid[rows]
         word = None if self.word is None else self.word[rows]
-        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word)
+        own = self.confounds and self.confounds.rows(rows)
+        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word, confounds=own)
 
     @cached_property
     def kept(self) -> KeptLabels:

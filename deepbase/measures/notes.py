@@ -26,6 +26,9 @@ NOTES: tuple[str | None, ...] = (
     "hypothesis is constant in the records that the probe learns from",
     "hypothesis is constant in the held-out records",
     "measure scores the units together, and gives none of them a share",
+    "too few symbols have a value of all that is given",
+    "unit is determined by what is given",
+    "hypothesis is determined by what is given",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
@@ -48,6 +51,9 @@ NOTES: tuple[str | None, ...] = (
     CONSTANT_TRAINING,
     CONSTANT_HELD_OUT,
     TOGETHER,
+    TOO_FEW_GIVEN,
+    UNIT_GIVEN,
+    HYPOTHESIS_GIVEN,
 ) = range(1, len(NOTES))
 
 

@@ -51,7 +51,7 @@ FACTS: dict[str, tuple[str, str]] = {
     "exact": ("True or False", "exact = True"),
 }
 """The class attributes of a measure: what each has to be, and an example."""
-OPTIONS: tuple[type, ...] = (bool, int, float, str)
+OPTIONS: tuple[Any, ...] = (bool, int, float, str, tuple[str, ...])
 UNKNOWN = "measure gives no score"
 """The note of a pair for which a user's own measure gives neither a number nor a note."""
 DOING = {
@@ -137,10 +137,12 @@ def _check_options(kind: type[AbstractMeasure], shown: str) -> None:
         if option.name != option.name.lower():
             raise MeasureError(f"{named} has capital letters", "SQL does not tell them from small ones: use those.")
         if types[option.name] not in OPTIONS:
-            raise MeasureError(f"{named} cannot be {types[option.name]!r}", "It may be bool, int, float or str.")
+            raise MeasureError(
+                f"{named} cannot be {types[option.name]!r}", "It may be bool, int, float, str or tuple[str, ...]."
+            )
         if option.default is MISSING:
             raise MeasureError(f"{named} has no default", "Give it one.")
-        if type(option.default) is not types[option.name]:
+        if type(option.default) is not (typing.get_origin(types[option.name]) or types[option.name]):
             raise MeasureError(
                 f"the default of {named} is {option.default!r}, and not {types[option.name].__name__}",
                 "Let them agree.",

@@ -17,6 +17,7 @@ from deepbase.measures.base import (
     Target,
     Values,
 )
+from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.conventions import Evidence, first_columns, values
 from deepbase.measures.moments import PairMoments
 from deepbase.measures.notes import (
@@ -25,13 +26,17 @@ from deepbase.measures.notes import (
     NOT_FINITE,
     UNCORRECTABLE,
 )
+from deepbase.measures.partial import GivenMoments, adjusted_difference, partial_correlation
 from deepbase.measures.tested import AbstractTested
 
 
 @final
 @dataclass(frozen=True)
-class Pearson(AbstractTested):
-    """Pearson's correlation; the point-biserial correlation where the hypothesis is boolean."""
+class Pearson(AbstractTested, AbstractGiven):
+    """Pearson's correlation; the point-biserial correlation where the hypothesis is boolean.
+
+    Given confounds, the partial correlation: that of the residuals of both after a linear regression on the confounds.
+    """
 
     name: ClassVar[str] = "pearson"
     description: ClassVar[str] = "linear correlation of a unit with a hypothesis"
@@ -42,8 +47,15 @@ class Pearson(AbstractTested):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
+    @property
+    def reads(self) -> type[AbstractState]:
+        """Sums with the confounds, if there are any."""
+        return GivenMoments if self.given else super().reads
+
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
+        if self.given:
+            return partial_correlation(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
         mean_x, variance_x = state.unit_moments()
         mean_y, variance_y = state.label_moments()
@@ -55,8 +67,12 @@ class Pearson(AbstractTested):
 
 @final
 @dataclass(frozen=True)
-class MeanDifference(AbstractTested):
-    """How much higher a unit is where the hypothesis holds, in the unit's own scale."""
+class MeanDifference(AbstractTested, AbstractGiven):
+    """How much higher a unit is where the hypothesis holds, in the unit's own scale.
+
+    Given confounds, the adjusted difference of an analysis of covariance: the coefficient of the hypothesis in the
+    regression of the unit on it and the confounds.
+    """
 
     name: ClassVar[str] = "mean_difference"
     description: ClassVar[str] = "mean of a unit where the hypothesis is true, less its mean where it is false"
@@ -67,8 +83,15 @@ class MeanDifference(AbstractTested):
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
+    @property
+    def reads(self) -> type[AbstractState]:
+        """Sums with the confounds, if there are any."""
+        return GivenMoments if self.given else super().reads
+
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in the scale of the unit."""
+        if self.given:
+            return adjusted_difference(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
         return pair_values(_difference(state), state, targets, self.kinds)
 

@@ -63,10 +63,18 @@ MEASURES: dict[str, type[AbstractMeasure]] = {
 CALL = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 OPTION = re.compile(
     r"\s*(?P<name>\w+)\s*:=\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|'(?P<text>(?:[^']|'')*)'"
-    r"|(?P<truth>true|false))\s*(?P<end>,|$)",
+    r"|(?P<truth>true|false)|\[\s*(?P<list>(?:'(?:[^']|'')*'\s*(?:,\s*'(?:[^']|'')*'\s*)*)?)\])\s*(?P<end>,|$)",
     re.IGNORECASE,
 )
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in single quotes"}
+TEXT = re.compile(r"'((?:[^']|'')*)'")
+TEXTS = tuple[str, ...]
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in single quotes",
+    TEXTS: "a list of texts, such as ['length(word)', 'position']",
+}
 
 
 Known = Mapping[str, type[AbstractMeasure]]
@@ -93,6 +101,8 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
 
     >>> parse_call("cohens_d(unbiased := true)")
     ('cohens_d', {'unbiased': True})
+    >>> parse_call("pearson(given := ['length(word)', 'position'])")
+    ('pearson', {'given': ['length(word)', 'position']})
 
     Raises:
         MeasureError: if it is no call; whether there is such a measure is not looked at.
@@ -108,7 +118,7 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
         if option is None:
             raise MeasureError(
                 f"cannot understand {inside[at:].strip()!r} in the measure {text!r}",
-                "Write option := value; values are numbers, 'text', true or false.",
+                "Write option := value; values are numbers, 'text', ['text', ...], true or false.",
             )
         if option["name"] in options:
             raise MeasureError(f"option '{option['name']}' is given twice in {text!r}", "Give it once.")
@@ -152,6 +162,8 @@ def made(name: str, options: Mapping[str, Any], known: Known = MEASURES) -> Abst
 def _typed(name: str, option: str, value: Any, kind: type) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind == TEXTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+        return tuple(value)
     if type(value) is not kind:
         raise MeasureError(
             f"option '{option}' of measure '{name}' cannot be {option_text(value)}", f"Give {KINDS[kind]}."
@@ -164,5 +176,7 @@ def _value(option: re.Match[str]) -> Any:
         return option["truth"].lower() == "true"
     if option["text"] is not None:
         return option["text"].replace("''", "'")
+    if option["list"] is not None:
+        return [text.replace("''", "'") for text in TEXT.findall(option["list"])]
     number = option["number"]
     return int(number) if re.fullmatch(r"[-+]?\d+", number) else float(number)

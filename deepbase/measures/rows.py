@@ -147,7 +147,9 @@ def _on_disk(pieces: Sequence[Piece]) -> list[Piece]:
     Raises:
         MeasureError: if there is no room for it.
     """
+    confounds = [p.labels.confounds.values.view(torch.float32) for p in pieces if p.labels.confounds]
     tensors = [t for p in pieces for t in (p.units, p.labels.values, p.labels.valid) if t is not None]
+    tensors = [*confounds, *tensors]  # float64 first, so that each begins at a multiple of 8 bytes
     try:
         with tempfile.NamedTemporaryFile(prefix="deepbase-", delete=False) as file:
             try:
@@ -165,8 +167,11 @@ def _on_disk(pieces: Sequence[Piece]) -> list[Piece]:
         ) from error
     views = iter(torch.split(mapped, [t.numel() for t in tensors]))
     found = []
+    own = iter([next(views).view(t.shape).view(torch.float64) for t in confounds])
     for piece in pieces:
         units, values = (next(views).view(t.shape) for t in (piece.units, piece.labels.values))
         valid = None if piece.labels.valid is None else next(views).view(piece.labels.valid.shape)
-        found.append(Piece(units, replace(piece.labels, values=values, valid=valid), on_disk=True))
+        given = piece.labels.confounds and replace(piece.labels.confounds, values=next(own))
+        labels = replace(piece.labels, values=values, valid=valid, confounds=given)
+        found.append(Piece(units, labels, on_disk=True))
     return found

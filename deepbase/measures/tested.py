@@ -68,6 +68,11 @@ class AbstractTested(AbstractMeasure):
                 f"option 'permutations' of measure '{self.name}' cannot be {self.permutations}",
                 f"Give a whole number from 0 to {MOST_PERMUTATIONS:,}; 999 resolve p-values of 0.001.",
             )
+        if self.permutations and self.confounds:
+            raise MeasureError(
+                f"measure '{self.name}' cannot permute the labels of what is left after confounds",
+                "Give `permutations`, or `given`.",
+            )
         if self.correction not in (known := get_args(Correction)):
             raise MeasureError(
                 f"option 'correction' of measure '{self.name}' cannot be '{self.correction}'",
@@ -138,6 +143,11 @@ class AbstractRanked(AbstractTested):
             raise MeasureError(
                 f"measure '{self.name}' cannot be tested both ways",
                 "Give `tested := true`, or `permutations`.",
+            )
+        if self.tested and self.confounds:
+            raise MeasureError(
+                f"measure '{self.name}' cannot be tested on what is left after confounds",
+                "Give `tested := true`, or `given`.",
             )
 
     @property

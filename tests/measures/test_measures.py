@@ -369,7 +369,7 @@ def test_measures_come_once_and_in_order():
         (["auc"], "unknown measure 'auc'. Did you mean 'auroc'?"),
         ([], f"no measure is asked for. {nearest('', MEASURES)}"),
         (["pearsn(x := 1)"], "unknown measure 'pearsn'. Did you mean 'pearson' or 'spearman'?"),
-        (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. There are: permutations, correction."),
+        (["pearson(x := 1)"], "measure 'pearson' has no option 'x'. There are: given, permutations, correction."),
         (["density(x := 1)"], "measure 'density' has no option 'x'. It has no options."),
         (["cohens_d(unbiassed := true)"], "measure 'cohens_d' has no option 'unbiassed'. Did you mean 'unbiased'?"),
         (
@@ -383,12 +383,13 @@ def test_measures_come_once_and_in_order():
         (
             ["cohens_d(unbiased = true)"],
             "cannot understand 'unbiased = true' in the measure "
-            "'cohens_d(unbiased = true)'. Write option := value; values are numbers, 'text', true or false.",
+            "'cohens_d(unbiased = true)'. Write option := value; values are numbers, 'text', ['text', ...], true or "
+            "false.",
         ),
         (
             ["cohens_d(unbiased := true,)"],
             "cannot understand '' in the measure 'cohens_d(unbiased := true,)'. "
-            "Write option := value; values are numbers, 'text', true or false.",
+            "Write option := value; values are numbers, 'text', ['text', ...], true or false.",
         ),
         (
             ["cohens_d(true"],

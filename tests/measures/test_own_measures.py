@@ -99,7 +99,7 @@ def said(kind: object) -> str:
         ("scale: float = 1.0", "scale: float", "option 'scale' of 'it' has no default. Give it one."),
         ("scale: float = 1.0", "Scale: float = 1.0", "option 'Scale' of 'it' has capital letters."),
         ("scale: float = 1.0", "scale: list = field(default_factory=list)", "option 'scale' of 'it' cannot be <class "
-            "'list'>. It may be bool, int, float or str."),
+            "'list'>. It may be bool, int, float, str or tuple[str, ...]."),
         ("scale: float = 1.0", "scale: float = 1", "the default of option 'scale' of 'it' is 1, and not float."),
         ("scale: float = 1.0", "scale: 'Nothing' = 1.0", "the annotations of 'it' cannot be read: name 'Nothing' is "),
     ],

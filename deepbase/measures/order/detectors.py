@@ -19,10 +19,13 @@ from deepbase.measures.base import (
     Target,
     Values,
 )
+from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.order import bounds
 from deepbase.measures.order.scores import detector_values
 from deepbase.measures.order.state import PairOrder
+from deepbase.measures.order.strata import stratified_auroc
 from deepbase.measures.order.walk import Cuts, Walk, top_need
+from deepbase.measures.rows import Rows
 from deepbase.measures.tested import AbstractRanked, AbstractTested
 
 
@@ -39,10 +42,11 @@ def symbols(walk: Walk) -> Floats:
 
 @final
 @dataclass(frozen=True)
-class Auroc(AbstractRanked):
+class Auroc(AbstractRanked, AbstractGiven):
     """The probability that a unit is higher at a true symbol than at a false one, ties counting half.
 
-    0.5 is chance; below it the unit is lower where the hypothesis holds.
+    0.5 is chance; below it the unit is lower where the hypothesis holds. Given confounds, both symbols are of one
+    stratum of these.
     """
 
     name: ClassVar[str] = "auroc"
@@ -55,8 +59,15 @@ class Auroc(AbstractRanked):
     chance: ClassVar[float] = 0.5
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
+    @property
+    def reads(self) -> type[AbstractState]:
+        """The rows with the confounds, if there are any."""
+        return Rows if self.given else super().reads
+
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0, 1]."""
+        if self.given:
+            return stratified_auroc(state, targets, self.kinds)
         assert isinstance(state, PairOrder)
 
         def exact(walk: Walk) -> Floats:

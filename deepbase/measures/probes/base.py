@@ -25,6 +25,7 @@ from deepbase.measures.base import (
     Target,
     Values,
 )
+from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.notes import (
     CONSTANT_HELD_OUT,
     CONSTANT_HYPOTHESIS,
@@ -128,7 +129,7 @@ class AbstractProbe(AbstractMeasure):
         note = np.full((len(targets), group.units), wrong_kind(self.takes))
         for batch in self._batches(targets):
             columns = [c for i in batch for c in targets[i].columns]
-            for fold in group.folds(columns, self.rests, 0):
+            for fold in group.folds(columns, self.rests, 0, targets[batch[0]].given):
                 within = [i for i in batch if set(targets[i].columns) <= set(fold.columns)]
                 found = self._fitted(fold, [targets[i] for i in within])
                 weights[within], scores[:, within], note[within] = found
@@ -195,6 +196,15 @@ class AbstractProbe(AbstractMeasure):
 
 
 @dataclass(frozen=True)
+class AbstractUnitProbe(AbstractProbe, AbstractGiven):
+    """A probe that looks at the units: given confounds, at the residuals of these after a regression on them.
+
+    The regression is fitted on the records that the probe learns from, and taken off all. Controls and baselines are
+    fitted on residuals, too.
+    """
+
+
+@dataclass(frozen=True)
 class _Labels:
     """Sums of the labels of a design."""
 
@@ -224,7 +234,7 @@ def _why_not(train: _Labels, test: _Labels, fold: Fold, kind: Kind, *, with_test
         still = train.least == train.greatest
     boolean = kind == "boolean"
     records = [len(r) for r in fold.rows_of_records]
-    note = np.zeros(len(constant), dtype=np.int64)
+    note = fold.given_note.copy() if kind != "category" else fold.given_note.min(keepdims=True)
     for code, where in (  # the later one wins
         (CONSTANT_TRAINING, still),
         (TOO_FEW_RECORDS, np.full(len(note), not records[0] or (with_test and not records[1]))),

@@ -10,7 +10,13 @@ import torch
 
 from deepbase.blocks import Kind
 from deepbase.errors import MeasureError, nearest
-from deepbase.measures.probes.base import AbstractProbe, Fitted, classified, refuse_unless_positive, refuse_unless_share
+from deepbase.measures.probes.base import (
+    AbstractUnitProbe,
+    Fitted,
+    classified,
+    refuse_unless_positive,
+    refuse_unless_share,
+)
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.elastic import fit_elastic
 from deepbase.measures.probes.group import Fold
@@ -24,7 +30,7 @@ PENALTIES = ("l2", "l1", "elasticnet")
 
 @final
 @dataclass(frozen=True)
-class Logistic(AbstractProbe):
+class Logistic(AbstractUnitProbe):
     """Logistic regression; softmax for a category."""
 
     penalty: str = field(default="l2", metadata={"description": "`l2`, `l1` or `elasticnet`; l2 for categories"})
@@ -61,7 +67,7 @@ class Logistic(AbstractProbe):
 
 @final
 @dataclass(frozen=True)
-class Mdl(AbstractProbe):
+class Mdl(AbstractUnitProbe):
     """Online code length: how many bits the labels cost with the units known."""
 
     c: float = field(default=1.0, metadata={"description": "inverse strength of the L2 penalty of the logistic probe"})

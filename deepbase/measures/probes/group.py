@@ -10,6 +10,9 @@ treats all units alike and weights compare. A unit that is constant over the tra
 
 *Missing labels.* Hypotheses that are NULL at the same symbols share rows, and so one fit; others have their own.
 
+*Confounds.* Where some are given, what a regression on them predicts is taken off the units before they are scaled
+(`residuals`), and rows where one of them has no value are left out.
+
 *Order.* Rows that fit the memory are read in an order of the records that is random and always the same. Others are
 read as they came: the blocks of a run come in a random order, too.
 
@@ -38,6 +41,7 @@ from deepbase.measures.notes import (
 )
 from deepbase.measures.probes.controls import control_task, labels_of, shuffled, with_labels
 from deepbase.measures.probes.design import Chunk, Design, joined
+from deepbase.measures.probes.residuals import Regression, labels_about, regression
 from deepbase.measures.probes.rows import columns as some
 from deepbase.measures.rows import Piece, Rows, beside
 
@@ -65,6 +69,7 @@ class Fold:
         rows_of_records: int64[record] for each of them, how many rows each record has, in the order of the rows.
         words: int64[row] for each of them, a hash of the word type of each row; empty where no probe needs it.
         unit_note: int64[unit], why a unit takes no part; 0 where it does.
+        given_note: int64[hypothesis], why there is nothing left to learn after what is given; 0 where there is.
     """
 
     columns: tuple[int, ...]
@@ -73,6 +78,7 @@ class Fold:
     rows_of_records: tuple[Ints, Ints]
     words: tuple[Ints, Ints]
     unit_note: Ints
+    given_note: Ints
 
     def only(self, which: Ints) -> Fold:
         """Some of the hypotheses."""
@@ -81,6 +87,7 @@ class Fold:
             columns=tuple(self.columns[i] for i in which),
             train=some(self.train, torch.from_numpy(which)),
             test=some(self.test, torch.from_numpy(which)),
+            given_note=self.given_note[which],
         )
 
     def with_labels(self, train: Tensor, test: Tensor) -> Fold:
@@ -114,37 +121,45 @@ class UnitGroup:
         """The labels of the rows, without the units."""
         return (p.labels for p in self.states[0].pieces)
 
-    def folds(self, columns: Sequence[int], held_out: float, seed: int) -> Iterator[Fold]:
+    def folds(self, columns: Sequence[int], held_out: float, seed: int, given: tuple[int, ...] = ()) -> Iterator[Fold]:
         """The rows for some columns of labels, once for each set of columns that have a value at the same symbols.
 
         Args:
             columns: of the labels.
             held_out: the share of the records that a probe is scored on; 0 for a probe that learns from all.
             seed: of the split.
+            given: columns of confounds, which are taken off the units.
         """
         split = _Split.of((x.record for x in self.labels()), held_out, seed)
         for together in _by_nulls(self.labels(), columns):
-            key = (together, held_out, seed)
+            key = (together, held_out, seed, given)
             if self._known is None or self._known[0] != key:
                 self._known = None  # the old one goes before the new one comes
-                self._known = (key, self._fold(together, split))
+                self._known = (key, self._fold(together, split, given))
             yield self._known[1]
 
-    def _fold(self, columns: tuple[int, ...], split: _Split) -> Fold:
+    def _fold(self, columns: tuple[int, ...], split: _Split, given: tuple[int, ...]) -> Fold:
         def rows(held_out: bool) -> Iterator[tuple[Piece, Tensor]]:
             for piece in self.pieces():
                 labels = piece.labels
                 mask = split.held_out(labels.record) == held_out
                 if labels.valid is not None:
                     mask &= (labels.valid[:, labels.null_class[columns[0]]] > 0).cpu()
+                if given and labels.confounds is not None:
+                    mask &= labels.confounds.known(given).cpu()
                 yield piece, mask.to(piece.units.device)
 
-        scale, note = self._scale(rows(False))
+        first_shift = self.states[0].pieces[-1].labels.shift
+        taken, given_note = None, np.zeros(len(columns), dtype=np.int64)
+        if given:
+            taken = regression(rows(False), given, columns, first_shift)
+            given_note = taken.label_note
+        scale, note = self._scale(rows(False)) if taken is None else self._scale_of(taken)
         designs, runs, words = [], [], []
         for held_out in (False, True):
             record = _gathered(piece.labels.record[mask] for piece, mask in rows(held_out))
             word = _gathered(w[mask] for piece, mask in rows(held_out) if (w := piece.labels.word) is not None)
-            chunks = _Chunks(partial(rows, held_out), columns, scale, self.states[0].pieces[-1].labels.shift)
+            chunks = _Chunks(partial(rows, held_out), columns, scale, first_shift, taken)
             read: Callable[[], Iterator[Chunk]] = chunks
             if 4 * len(record) * (self.units + len(columns)) <= IN_MEMORY / 2:
                 order = np.argsort(hashed(record, split.seed + 1), kind="stable")
@@ -154,7 +169,15 @@ class UnitGroup:
             starts = np.flatnonzero(np.diff(record, prepend=-1))
             runs.append(np.diff(starts, append=len(record)))
             words.append(word)
-        return Fold(columns, designs[0], designs[1], (runs[0], runs[1]), (words[0], words[1]), note)
+        return Fold(columns, designs[0], designs[1], (runs[0], runs[1]), (words[0], words[1]), note, given_note)
+
+    def _scale_of(self, taken: Regression) -> tuple[Scale, Ints]:
+        """How residuals are standardized, and why some units are left out."""
+        finite = torch.stack([piece.units.isfinite().all(0) for piece in self.pieces()]).all(0)
+        note = torch.where(finite, taken.unit_note, NOT_FINITE)
+        used = note == 0
+        mean = torch.zeros_like(taken.deviation)  # that of the residuals
+        return Scale(mean, torch.where(used, taken.deviation, 1), used.double()), note.cpu().numpy()
 
     def _scale(self, rows: Iterator[tuple[Piece, Tensor]]) -> tuple[Scale, Ints]:
         """How the units are standardized by these rows, and why some are left out."""
@@ -185,9 +208,14 @@ class _Chunks:
     """Reads the rows of a design, standardized as they come."""
 
     def __init__(
-        self, rows: Callable[[], Iterator[tuple[Piece, Tensor]]], columns: tuple[int, ...], scale: Scale, shift: Tensor
+        self,
+        rows: Callable[[], Iterator[tuple[Piece, Tensor]]],
+        columns: tuple[int, ...],
+        scale: Scale,
+        shift: Tensor,
+        taken: Regression | None,
     ) -> None:
-        self.rows, self.columns, self.scale = rows, list(columns), scale
+        self.rows, self.columns, self.scale, self.taken = rows, list(columns), scale, taken
         self.shift = shift[self.columns]
 
     def __call__(self) -> Iterator[Chunk]:
@@ -195,18 +223,15 @@ class _Chunks:
         left: list[Chunk] = []
         for piece, mask in self.rows():
             units = piece.units[mask].double()
+            if self.taken is not None:
+                units -= self.taken.predicted(piece.labels, mask)
             x = torch.where(keep > 0, (units - mean) / deviation, 0).float()
-            left.append((x, self._labels(piece.labels, mask)))
+            left.append((x, labels_about(piece.labels, mask, self.columns, self.shift)))
             if sum(len(c[0]) for c in left) >= CHUNK_ROWS:
                 yield joined(left)
                 left = []
         if left:
             yield joined(left)
-
-    def _labels(self, labels: BatchLabels, mask: Tensor) -> Tensor:
-        """The labels of a piece; numbers less one pilot value, which no probe notices."""
-        values, shift = labels.values[mask][:, self.columns], labels.shift[self.columns]
-        return values if torch.equal(shift, self.shift) else (values + (shift - self.shift)).float()
 
 
 def _gathered(tensors: Iterable[Tensor]) -> Ints:

@@ -10,7 +10,13 @@ import torch
 from deepbase.blocks import Kind
 from deepbase.errors import MeasureError
 from deepbase.measures.base import AbstractMeasure
-from deepbase.measures.probes.base import AbstractProbe, Fitted, classified, refuse_unless_positive, refuse_unless_share
+from deepbase.measures.probes.base import (
+    AbstractUnitProbe,
+    Fitted,
+    classified,
+    refuse_unless_positive,
+    refuse_unless_share,
+)
 from deepbase.measures.probes.discriminant import lda, mass_mean, mass_mean_iid
 from deepbase.measures.probes.gram import gram, sums
 from deepbase.measures.probes.group import Fold
@@ -23,7 +29,7 @@ from deepbase.measures.probes.sparse import SIZES, sparse
 
 @final
 @dataclass(frozen=True)
-class Linear(AbstractProbe):
+class Linear(AbstractUnitProbe):
     """Ridge regression."""
 
     alpha: float = field(default=1.0, metadata={"description": "strength of the penalty, as alpha in scikit-learn"})
@@ -49,7 +55,7 @@ class Linear(AbstractProbe):
 
 @final
 @dataclass(frozen=True)
-class Lda(AbstractProbe):
+class Lda(AbstractUnitProbe):
     """Linear discriminant analysis of two classes."""
 
     shrinkage: float = field(
@@ -73,7 +79,7 @@ class Lda(AbstractProbe):
 
 @final
 @dataclass(frozen=True)
-class MassMean(AbstractProbe):
+class MassMean(AbstractUnitProbe):
     """The difference of the class means as a direction."""
 
     whitened: bool = field(
@@ -94,7 +100,7 @@ class MassMean(AbstractProbe):
 
 @final
 @dataclass(frozen=True)
-class Sparse(AbstractProbe):
+class Sparse(AbstractUnitProbe):
     """Logistic regression on the best k units of each hypothesis."""
 
     k: int = field(default=0, metadata={"description": "how many units; 0 for 1, 2, 4, ... 64, each a measure"})
@@ -126,7 +132,7 @@ class Sparse(AbstractProbe):
 
 @final
 @dataclass(frozen=True)
-class Mlp(AbstractProbe):
+class Mlp(AbstractUnitProbe):
     """A perceptron with one hidden layer."""
 
     width: int = field(default=64, metadata={"description": "hidden units"})
