@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats
+from deepbase.measures.compile import in_shares
 
 if TYPE_CHECKING:
     from deepbase.measures.moments import PairMoments
@@ -109,6 +110,12 @@ def q_values(p_values: Sequence[Floats], method: Correction = "bh") -> list[Floa
 
 def two_sided(statistic: Tensor, freedom: Tensor) -> Floats:
     """The chance of Student's t to be this far from 0, on either side."""
-    t, df = statistic.cpu().numpy(), freedom.cpu().numpy()
-    found: Floats = scipy.special.betainc(df / 2, 0.5, df / (df + t * t))
+    t, df = statistic.cpu().numpy(), np.broadcast_to(freedom.cpu().numpy(), statistic.shape)
+    found = np.empty(t.shape)
+
+    def rows(first: int, last: int) -> None:
+        own = df[first:last]
+        scipy.special.betainc(own / 2, 0.5, own / (own + np.square(t[first:last])), out=found[first:last])
+
+    in_shares(len(t), 1, rows)
     return found
