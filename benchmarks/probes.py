@@ -13,6 +13,9 @@ one process on one thread, the merged fit and all of its fits take turns:
 Solvers of L2 probes: `lbfgs` in float32 and float64, `newton-cg`, `newton-cholesky`, with `tol=1e-6`. Of L1 probes:
 `liblinear` with its default `tol`, its intercept scaled by 100, so that it is hardly penalized.
 
+Then it asks what strengths of the penalty together save: 20 hypotheses and five strengths on 8,000 rows, by the probes
+that a run would use, scored on the rows that are held out; all strengths at once against one after the other.
+
 Without a CoNLL-U file the text is Python's standard library, as in `minilm.py`, with the kinds of its tokens and its
 most frequent words as hypotheses.
 """
@@ -27,9 +30,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import minilm
 import numpy as np
+
+if TYPE_CHECKING:
+    from deepbase.measures.probes.group import Fold
 
 LAYER = "encoder.layer.3"
 CHUNK = 4096
@@ -42,6 +49,12 @@ SOLVERS = {
     "liblinear": ("float64", {"solver": "liblinear", "l1_ratio": 1, "max_iter": 1000, "intercept_scaling": 100}),
 }
 DEFAULT = ["lbfgs32", "lbfgs64", "liblinear"]
+PATHS = {
+    "logistic": ["logistic(c := {})", [0.01, 0.1, 1, 10, 100]],
+    "l1": ["logistic(penalty := 'l1', c := {})", [0.01, 0.1, 1, 10, 100]],
+    "linear": ["linear(alpha := {})", [1, 10, 100, 1000, 10_000]],
+}
+PATH_ROWS, PATH_HYPOTHESES = 8000, 20
 
 
 @dataclass
@@ -66,7 +79,8 @@ class Fit:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, help="a CoNLL-U file")
-    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=DEFAULT)
+    parser.add_argument("--solvers", nargs="*", choices=SOLVERS, default=DEFAULT)
+    parser.add_argument("--paths", nargs="*", choices=PATHS, default=["logistic", "linear"])
     parser.add_argument("--hypotheses", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -87,6 +101,8 @@ def main() -> None:
         names = [name for name in options.solvers if SOLVERS[name][1].get("l1_ratio", 0) == l1_ratio]
         if names:
             compare(data, names, l1_ratio, options.repeats)
+    for name in options.paths:
+        compare_path(data, name, options.repeats)
 
 
 def rows(source: Path, hypotheses: int) -> Data:
@@ -162,6 +178,54 @@ def merged_fit(data: Data, l1_ratio: int) -> tuple[Callable[[], tuple[np.ndarray
         return fit.coefficients.numpy(), fit.intercept.numpy()
 
     return run, reads
+
+
+def compare_path(data: Data, name: str, repeats: int) -> None:
+    """Strengths in one computation against one after the other."""
+    from deepbase.measures.registry import measures
+
+    call, strengths = PATHS[name]
+    several = measures([call.format(s) for s in strengths])
+    kind = several[0].takes[0]
+    rows = np.linspace(0, len(data.x) - 1, min(PATH_ROWS, len(data.x))).round().astype(int)
+    columns = [i for i in range(data.y.shape[1]) if FEWEST <= data.y[rows, i].sum() <= len(rows) - FEWEST]
+    columns = [columns[i] for i in np.linspace(0, len(columns) - 1, PATH_HYPOTHESES).round().astype(int)]
+    train, test = (data.x[rows], data.y[rows][:, columns]), (data.held_x, data.held_y[:, columns])
+    if kind == "number":
+        noise = np.random.default_rng(0)
+        train, test = ((x, y + noise.normal(size=y.shape)) for x, y in (train, test))
+    fold = fold_of(train, test)
+    seconds: dict[str, list[float]] = {"merged": [], "one by one": []}
+    for _ in range(repeats):
+        start = time.perf_counter()
+        merged = several[0].fit_path(fold, kind, several)
+        seconds["merged"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        alone = [probe.fit(fold, kind) for probe in several]
+        seconds["one by one"].append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
+    apart = max(float((a.score - b.score).abs().nan_to_num(0).max()) for a, b in zip(merged, alone, strict=True))
+    what = f"{len(columns)} hypotheses, {len(several)} strengths, {len(rows):,} rows"
+    shown = ", ".join(f"{n} {spread(several, 's')}" for n, several in seconds.items())
+    print(f"{name}, {what}: {shown}; ratio {spread(ratios)}; scores apart by {apart:.1e}")
+
+
+def fold_of(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Fold:
+    """Rows as a probe gets them."""
+    import torch
+
+    from deepbase.measures.probes.design import Design
+    from deepbase.measures.probes.group import Fold
+
+    def design(x: np.ndarray, y: np.ndarray) -> Design:
+        units, labels = torch.from_numpy(x), torch.from_numpy(y.astype(np.float32))
+        chunks = list(zip(units.split(CHUNK), labels.split(CHUNK), strict=True))
+        return Design(lambda: iter(chunks), len(x), x.shape[1], y.shape[1])
+
+    one = np.ones(1, dtype=np.int64)
+    columns = tuple(range(train[1].shape[1]))
+    nothing = np.zeros(train[0].shape[1], dtype=np.int64)
+    return Fold(columns, design(*train), design(*test), (one, one), (one[:0], one[:0]), nothing)
 
 
 def one_by_one(data: Data, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -185,6 +185,8 @@ class LabelBehavior:
         kinds: the kind of each hypothesis, `boolean` or `number`; a category is several booleans.
         word: int64[symbol], a hash of each symbol's word, or of the symbol where it is in none; None if not asked for.
         confounds: what measures are given besides; None if nothing.
+        place: int32[symbol, 3], each symbol's place in its record and the characters `[start, end)` of the text that it
+            stands for; None if not asked for.
     """
 
     values: Floats
@@ -194,6 +196,7 @@ class LabelBehavior:
     kinds: tuple[Kind, ...]
     word: Ints | None = None
     confounds: ConfoundBehavior | None = None
+    place: npt.NDArray[np.int32] | None = None
 
 
 Tokenize = Callable[[Sequence[str]], Encodings]

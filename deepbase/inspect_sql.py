@@ -286,8 +286,10 @@ class _Clause:
             text = call_text(call.name.name, options, self.measures)
             measure, *_ = measures([text], self.measures)
             if not measure.kinds:
+                what = "is a fact of a unit, and compares it with no hypothesis"
+                what = "compares groups of units, and none with a hypothesis" if measure.grouped else what
                 raise MeasureError(
-                    f"measure '{measure.name}' is a fact of a unit, and compares it with no hypothesis",
+                    f"measure '{measure.name}' {what}",
                     f"Ask for it with FROM inspect(model := ..., dataset := ..., measures := ['{measure.name}']).",
                 )
         except MeasureError as error:

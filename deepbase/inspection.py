@@ -58,6 +58,11 @@ class Inspection:
         """Those of the run's measures whose sign is no direction: their strength is the score itself."""
         return [m.call for m in self._measures() if not m.signed]
 
+    @property
+    def comparing(self) -> list[str]:
+        """Those of the run's measures that compare groups of units, whose `hypothesis` is another group."""
+        return [m.call for m in self._measures() if m.grouped and not m.kinds]
+
     def _measures(self) -> Sequence[AbstractMeasure]:
         from deepbase.measures.registry import measures
 

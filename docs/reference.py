@@ -62,18 +62,31 @@ MEASURE_KINDS = (
     (
         "Facts of units",
         "They need no hypothesis; `hypothesis` is NULL in their rows. All come from a few sums.",
-        lambda m: not m.kinds,
+        lambda m: not m.kinds and not m.grouped,
     ),
     (
         "Probes",
         "A probe is fitted on all units of a group together, for all hypotheses at once. `group_score` is what it\n"
         "reaches on held-out records; `unit_score` is the weight of each unit, which is standardized, since the units\n"
         "are brought to mean 0 and standard deviation 1 before. Records are split, never symbols.",
-        lambda m: m.grouped,
+        lambda m: m.grouped and m.kinds,
+    ),
+    (
+        "Comparisons of groups",
+        "They need no hypothesis: every two layers of a run are compared, or with `group := 'model'` every two\n"
+        "models. `model` and `layer` of a row say one group, and `hypothesis` names the other: its layer,\n"
+        "`model:layer` where it is of another model, the model alone where models are compared. `group_score` is\n"
+        "their similarity. `unit_score` is the share of the unit: for `cka` the shares add up to it, for `cca` it\n"
+        "is how well the other group predicts the unit (R squared). `cka` takes all symbols. `cca` learns its\n"
+        "directions from some of the records and is scored on the others, those that a probe holds out; with\n"
+        "`held_out := 0` it is the textbook value on all symbols, which is near 1 for anything with as many units\n"
+        "as symbols. Models are compared where they have the same symbols, one by one: at tokens if they share a\n"
+        "tokenizer, else at words or records.",
+        lambda m: m.grouped and not m.kinds,
     ),
 )
 CONVENTIONS = (
-    ("a constant unit", "NULL: *unit is constant*. A probe leaves it out"),
+    ("a constant unit", "NULL: *unit is constant*. A probe or a comparison leaves it out"),
     (
         "a unit that is NaN or infinite at any symbol read",
         "NULL: *unit has NaN or infinite activations*; no other is touched",
@@ -94,11 +107,12 @@ CONVENTIONS = (
     ),
     ("a kind that the measure does not take", "NULL: *measure needs a boolean hypothesis*, or whatever it takes"),
     ("ties", "equal values have the mean of their ranks; a threshold never parts them"),
-    ("one record", "a unit measure has its value; a probe is NULL: *fewer than 2 records, ...*"),
+    ("one record", "a unit measure has its value; a probe, and `cca`, is NULL: *fewer than 2 records, ...*"),
     (
         "a class that the training part, or the held-out part, lacks",
         "NULL: *hypothesis is constant in the ... records*",
     ),
+    ("models whose symbols differ", "a comparison of them is NULL: *models have different symbols: ...*"),
     ("signs", "are kept; where units are ranked by strength, the absolute value counts"),
 )
 

@@ -23,6 +23,7 @@ from deepbase.labels.evaluate import Labels, expression_type
 from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.partial import GivenMoments
 from deepbase.measures.permuted_moments import PermutedMoments
+from deepbase.measures.probes.comparisons import AbstractComparison
 from deepbase.measures.registry import Known, measures
 from deepbase.models.base import InspectableModel
 from deepbase.models.random import randomized
@@ -89,6 +90,13 @@ def bind_job(
             "Name at least one: a hypothesis, a column, or SQL.",
         )
     layers = [_layers(spec, m) for m in models]
+    comparing = [m for m in chosen if isinstance(m, AbstractComparison)]
+    for measure in comparing:
+        if sum(len(x) for x in layers) < 2 or (measure.group == "model" and len(models) < 2):
+            raise MeasureError(
+                f"{measure.name} compares each {measure.group} with the others, and there is only one",
+                "Inspect several layers, or several models.",
+            )
     group_by = _group_by(spec, models, dataset)
     columns = columns_at(dataset.columns, spec.at)
     type_of = partial(_type_of, connection, dataset, spec.at)
@@ -99,7 +107,9 @@ def bind_job(
     job = Job(
         spec=replace(spec, measures=tuple(m.call for m in chosen), group_by=group_by),
         parts=tuple(_parts(spec, models, layers, chosen)),
-        labels=Labels(workspace, labels, words=any(m.needs_words for m in chosen), given=confounds),
+        labels=Labels(
+            workspace, labels, words=any(m.needs_words for m in chosen), places=bool(comparing), given=confounds
+        ),
         measures=chosen,
         records=records(
             connection,

@@ -130,7 +130,7 @@ class _Own:
         """The labels of a batch that knows the block's; apart, since states that keep labels must not keep a block."""
         if self.block is None:
             return batch
-        return replace(batch, place=(self.block, int(np.searchsorted(self.rows, first))))
+        return replace(batch, of_block=(self.block, int(np.searchsorted(self.rows, first))))
 
 
 def own_labels(

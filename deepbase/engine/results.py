@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from deepbase.blocks import SCORE_LISTS_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
+from deepbase.engine.comparisons import comparisons
 from deepbase.measures.base import (
     AbstractMeasure,
     Target,
@@ -23,6 +24,7 @@ from deepbase.measures.base import (
 )
 from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
+from deepbase.measures.probes.comparisons import AbstractComparison
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.rows import Rows
 from deepbase.measures.significance import Correction, q_values
@@ -36,7 +38,7 @@ LIST = 2_048
 def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
     """The scores that a state gives, as Arrow tables in the columns of `score_lists`.
 
-    Memory: about 60 bytes per pair of one layer and measure.
+    Memory: about 60 bytes per pair of one layer and measure, or of the measures that are fitted together.
     """
     tested: dict[str, list[tuple[_Of, Values]]] = {}
     for part in job.parts:
@@ -49,6 +51,11 @@ def score_tables(run: int, job: Job, state: RunState) -> Iterator[pa.Table]:
                     else:  # its q-value needs all others
                         tested.setdefault(of.measure, []).append((of, scores))
     yield from _tested(tested)
+    for pair in comparisons(job, state):
+        slices = _slices(job, pair.part, pair.layer, pair.values, [pair.other])
+        call = pair.measure.call
+        of = _Of(run, pair.part.name, pair.layer, call, correction(pair.measure), [pair.other], slices, [0], pair.found)
+        yield _table(of, pair.scores)
 
 
 def _tested(tested: Mapping[str, Sequence[tuple[_Of, Values]]]) -> Iterator[pa.Table]:
@@ -73,8 +80,8 @@ def _of_slice(
 ) -> Iterator[tuple[_Of, Values]]:
     """The scores of one model and slice; `twin` is the state of the same model with random weights."""
     for layers, measures in _groups(job, part):
-        scored = _Scored(found, layers)
-        baseline = None if twin is None else _Scored(twin, layers)
+        scored = _Scored(found, layers, measures)
+        baseline = None if twin is None else _Scored(twin, layers, measures)
         for measure in measures:
             asked = job.targets[measure]
             names, targets = [name for name, _ in asked], [target for _, target in asked]
@@ -91,9 +98,14 @@ def _of_slice(
 
 
 class _Scored:
-    """The states of some layers of one model and slice, whose units are scored together."""
+    """The states of some layers of one model and slice, whose units are scored together.
 
-    def __init__(self, found: SliceState, layers: Sequence[ChosenLayer]) -> None:
+    Probes of one family are fitted when the first is asked for, and the scores of the others wait.
+    """
+
+    def __init__(self, found: SliceState, layers: Sequence[ChosenLayer], measures: Sequence[AbstractMeasure]) -> None:
+        self.probes = [m for m in measures if isinstance(m, AbstractProbe)]
+        self.known: dict[AbstractProbe, Values] = {}
         self.states = [found.layers[x.layer] for x in layers]
         self.units = sum(x.width for x in layers)
         self.group: UnitGroup | None = None
@@ -105,13 +117,16 @@ class _Scored:
             return conventional(measure, scores, targets, self.units)
         if self.group is None:
             self.group = UnitGroup([cast(Rows, s[Rows]) for s in self.states])
-        return measure.compute_group(self.group, targets)
+        if measure not in self.known:
+            several = [p for p in self.probes if p.family == measure.family]
+            self.known |= zip(several, measure.compute_path(self.group, targets, several), strict=True)
+        return self.known.pop(measure)
 
 
 def _groups(job: Job, part: Part) -> Iterator[tuple[Sequence[ChosenLayer], Sequence[AbstractMeasure]]]:
     """The layers whose units are scored together, and by what: each alone, then all of the model."""
     together = [m for m in job.measures if isinstance(m, AbstractProbe) and m.group == "model"]
-    alone = [m for m in job.measures if m not in together]
+    alone = [m for m in job.measures if m not in together and not isinstance(m, AbstractComparison)]
     if alone:
         yield from (([layer], alone) for layer in part.layers)
     if together:

@@ -40,6 +40,7 @@ class Labels:
         labels: the labels, which become the columns of every block's `LabelBehavior`, in this order.
         words: whether the words of symbols are needed beside them.
         given: what measures are given besides.
+        places: whether the places of symbols are.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class Labels:
         labels: Sequence[Label],
         *,
         words: bool = False,
+        places: bool = False,
         given: Given | None = None,
     ) -> None:
         self.connection = connection
         self.labels = tuple(labels)
-        self.words = words
+        self.words, self.places = words, places
         self.given = given
         self.every = self.labels + (given.labels if given else ())
         self.families: dict[str, list[int]] = {}
@@ -87,8 +89,9 @@ class Labels:
         record = symbols["record"].to_numpy()
         kinds = tuple(x.kind for x in self.labels)
         words = _words(symbols) if self.words else None
+        place = np.stack([symbols[n].to_numpy() for n in ("position", "start", "end")], 1) if self.places else None
         values = values if confounds is None else np.ascontiguousarray(values[:, :own])
-        return LabelBehavior(values, classes, null_class, record.copy(), kinds, words, confounds)
+        return LabelBehavior(values, classes, null_class, record.copy(), kinds, words, confounds, place)
 
     def _columns(self, symbols: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
         """Each distinct expression with its value at every symbol."""

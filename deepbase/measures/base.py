@@ -211,7 +211,7 @@ class AbstractMeasure(abc.ABC):
         signed: whether the sign of a score means a direction, so that strength is its absolute value.
         higher_is_better: whether a greater score means more affinity; bits of a code are better the fewer they are.
         kinds: the kinds of hypotheses that it takes; none for a fact of a unit.
-        grouped: whether it scores a set of units together: a probe.
+        grouped: whether it scores a set of units together: a probe, or a comparison of groups.
         exact: whether it equals its textbook value on the symbols read, wherever a note does not say otherwise.
     """
 

@@ -121,9 +121,12 @@ class BatchLabels:
             together.
         kinds: the kind of each column, `boolean` or `number`.
         word: int64[symbol], a hash of each symbol's word; None where no measure needs it.
-        place: the labels of the whole block, and the row at which the batch begins; None where no measure needs them.
+        of_block: the labels of the whole block, and the row at which the batch begins; None where no measure needs
+            them.
         recorded: whether states that keep labels keep the records, too.
         confounds: what measures are given besides; None where nothing is. Most states never look at it.
+        place: int32[symbol, 3], each symbol's place in its record, its first and its last character; None where no
+            measure needs it.
     """
 
     values: Tensor
@@ -133,9 +136,10 @@ class BatchLabels:
     record: Tensor
     kinds: tuple[Kind, ...]
     word: Tensor | None = None
-    place: tuple[BlockLabels, int] | None = None
+    of_block: tuple[BlockLabels, int] | None = None
     recorded: bool = False
     confounds: BatchConfounds | None = None
+    place: Tensor | None = None
 
     @classmethod
     def of(
@@ -166,12 +170,13 @@ class BatchLabels:
             word=None if labels.word is None else torch.from_numpy(labels.word[rows]).to(device),
             recorded=recorded,
             confounds=BatchConfounds.of(labels.confounds, rows, device) if labels.confounds else None,
+            place=None if labels.place is None else torch.from_numpy(labels.place[rows]).to(device),
         )
 
     @cached_property
     def exchanged(self) -> Exchanged:
         """The labels that the symbols get when the records of the block exchange theirs, or those of the batch."""
-        block, first = self.place or (self._alone, 0)
+        block, first = self.of_block or (self._alone, 0)
         return Exchanged(block, first, len(self.values), self.values.device)
 
     @property
@@ -234,8 +239,16 @@ class BatchLabels:
         """Some of the symbols."""
         valid = None if self.valid is None else self.valid[rows]
         word = None if self.word is None else self.word[rows]
-        own = self.confounds and self.confounds.rows(rows)
-        return replace(self, values=self.values[rows], valid=valid, record=self.record[rows], word=word, confounds=own)
+        place = None if self.place is None else self.place[rows]
+        return replace(
+            self,
+            values=self.values[rows],
+            valid=valid,
+            record=self.record[rows],
+            word=word,
+            place=place,
+            confounds=self.confounds and self.confounds.rows(rows),
+        )
 
     @cached_property
     def kept(self) -> KeptLabels:

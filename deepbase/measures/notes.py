@@ -29,6 +29,10 @@ NOTES: tuple[str | None, ...] = (
     "too few symbols have a value of all that is given",
     "unit is determined by what is given",
     "hypothesis is determined by what is given",
+    "models have different symbols: compare them at words (at word)",
+    "no unit of one of the two groups varies",
+    "unit is constant in the held-out records",
+    "more than 4,096 units, too many for canonical correlations",
 )
 """Why a pair has no score; the conventions of all measures, in order of precedence."""
 
@@ -54,6 +58,10 @@ NOTES: tuple[str | None, ...] = (
     TOO_FEW_GIVEN,
     UNIT_GIVEN,
     HYPOTHESIS_GIVEN,
+    OTHER_SYMBOLS,
+    NOTHING_VARIES,
+    UNIT_HELD_OUT,
+    TOO_MANY_UNITS,
 ) = range(1, len(NOTES))
 
 

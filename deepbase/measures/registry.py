@@ -24,6 +24,7 @@ from deepbase.measures.order.information import MutualInformation
 from deepbase.measures.pairs import ClassSelectivity, CohensD, CorrelationRatio, MeanDifference, Pearson
 from deepbase.measures.probes.chance import Majority, Random
 from deepbase.measures.probes.classifiers import Logistic, Mdl
+from deepbase.measures.probes.comparisons import Cca, Cka
 from deepbase.measures.probes.probes import Lda, Linear, MassMean, Mlp, Sparse
 
 MEASURES: dict[str, type[AbstractMeasure]] = {
@@ -57,6 +58,8 @@ MEASURES: dict[str, type[AbstractMeasure]] = {
         Mdl,
         Majority,
         Random,
+        Cka,
+        Cca,
     )
 }
 

@@ -183,7 +183,8 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
 
     0 is for all, with those without a score. A column for the model or the slice is there if there are several. Units
-    of probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row.
+    of probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row,
+    and so is each group that is compared with another.
     """
     spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]
@@ -197,10 +198,12 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     rank = f"row_number() OVER (PARTITION BY {parts} ORDER BY {best}, {strength}, model, layer, unit)"
     rows, condition = "found", "true"
     if top:
+        groups = f"measure IN {_sql_list(found.comparing)}"
         group = f"OVER (PARTITION BY {parts}, model, layer"
         alone = f"count(unit_score) {group}) = 0 AND row_number() {group} ORDER BY unit) = 1"
         rows = (
-            "(SELECT * REPLACE (if(unit_score IS NULL, NULL, unit) AS unit) FROM found "
+            "(SELECT * REPLACE (if(unit_score IS NULL, NULL, unit) AS unit) "
+            f"FROM (SELECT * REPLACE (if({groups}, NULL, unit_score) AS unit_score) FROM found) "
             "WHERE unit_score IS NOT NULL OR group_score IS NOT NULL "
             f"QUALIFY unit_score <> 0 OR group_score IS NULL OR {alone})"
         )
@@ -213,7 +216,7 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
         "found",
         f"SELECT {', '.join(columns)} FROM {rows} WHERE {condition} "
         f"ORDER BY list_position({_sql_list(spec['fingerprints']['hypotheses'])}, hypothesis), "
-        f"list_position({_sql_list(spec['measures'])}, measure), slice, {rank}",
+        f"list_position({_sql_list(spec['measures'])}, measure), hypothesis, slice, {rank}",
     )
     return columns, rows_of(relation)
 
@@ -221,7 +224,8 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
 def remarks(found: Inspection) -> Iterator[str]:
     """What a person should know beside the scores."""
     run = found.run
-    facts = "note, count(*), count(DISTINCT hypothesis), min(hypothesis), count(unit_score)"
+    compared = f"FILTER (measure NOT IN {_sql_list(found.comparing)})"
+    facts = f"note, count(*), count(DISTINCT hypothesis) {compared}, min(hypothesis) {compared}, count(unit_score)"
     noted = found.scores.filter("note IS NOT NULL AND group_score IS NULL").aggregate(facts).order("note").fetchall()
     for note, pairs, hypotheses, example, there in noted:
         which = f"'{example}'" if hypotheses == 1 else f"{hypotheses} hypotheses"

@@ -264,3 +264,48 @@ def test_random_weights_are_a_baseline(db):
         "SELECT S.unit INSPECT U.unit AND H.hypothesis USING lda(baseline := 'random') OVER D.record AS S "
         "FROM units U, hypotheses H, inputs D WHERE U.layer = '1' AND H.hypothesis = 'kind=vowel'"
     )
+
+
+PATH = ["logistic(c := 0.1)", "lda", "logistic", "linear(alpha := 5)", "logistic(c := 10)", "linear(alpha := 500)"]
+
+
+def by_pair(found):
+    rows = scores(found, "measure", "layer", "unit", "hypothesis", "unit_score", "group_score", "note")
+    return {r[:4]: r[4:] for r in rows}
+
+
+def test_strengths_of_one_run_are_what_they_are_alone(db):
+    hypotheses = ["kind=vowel", "kind=digit", "position"]
+    found = by_pair(db.inspect("net", "texts", hypotheses, PATH, layers="*"))
+    alone = {}
+    for call in PATH:
+        alone |= by_pair(db.inspect("net", "texts", hypotheses, [call], layers="*"))
+    assert set(found) == set(alone)
+    for pair, (unit, group, note) in found.items():
+        one_unit, one_group, one_note = alone[pair]
+        assert note == one_note
+        assert group == (one_group if one_group is None else pytest.approx(one_group))
+        assert unit == (one_unit if one_unit is None else pytest.approx(one_unit, rel=1e-2, abs=1e-2))
+
+
+def test_strengths_in_sql(db):
+    rows = db.sql(
+        "SELECT S.measure, S.unit, S.group_score, S.unit_score INSPECT U.unit AND H.hypothesis "
+        "USING logistic(c := 0.01), logistic(c := 10) OVER D.record AS S FROM units U, hypotheses H, inputs D "
+        "WHERE U.layer = '1' AND H.hypothesis = 'kind=vowel' AND D.dataset = 'texts' AND U.unit = 0"
+    ).fetchall()
+    weights = {measure: weight for measure, _, _, weight in rows}
+    assert 0 < weights["logistic(c := 0.01)"] < weights["logistic(c := 10.0)"]
+
+
+def test_strengths_on_the_command_line(cli, write, model_file, text_file):
+    write("net.py", model_file.read_text())
+    write("texts.txt", text_file.read_text())
+    calls = [x for c in (0.1, 1, 10) for x in ("-m", f"logistic(c := {c})")]
+    shown = cli("inspect", "net.py:net", "texts.txt", "-H", "symbol IN ('a', 'e', 'o')", *calls, "--layers", "*")
+    assert shown.exit_code == 0, shown.output
+    assert {line.split("  ")[1] for line in shown.stdout.splitlines()[1:]} == {
+        "logistic(c := 0.1)",
+        "logistic",
+        "logistic(c := 10.0)",
+    }

@@ -3,6 +3,9 @@
 A probe is a group measure. It is fitted on the training records for all hypotheses of one kind at once, and scored on
 the held-out ones. `group_score` is what it reaches there; `unit_score` is the weight of each unit, which is
 standardized already, since the units are. A subclass only fits.
+
+Probes of one run that differ in one option only, such as the strength of a penalty, are of one *family*. They are
+fitted together (`fit_path`): what they share, such as passes over the rows and factorizations, is done once.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -40,7 +43,7 @@ from deepbase.measures.notes import (
 from deepbase.measures.probes.controls import labels_of
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.group import Fold, UnitGroup
-from deepbase.measures.probes.rows import Weights, linear_predictor
+from deepbase.measures.probes.rows import Weights, columns, linear_predictor
 from deepbase.measures.probes.scores import confusion, count, f1, macro_f1
 from deepbase.measures.rows import Rows
 
@@ -89,6 +92,8 @@ class AbstractProbe(AbstractMeasure):
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     scored: ClassVar[str] = "F1"
     """What `group_score` is."""
+    path: ClassVar[str] = ""
+    """The option along which one computation fits several probes, a regularization path; empty where there is none."""
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
@@ -109,30 +114,54 @@ class AbstractProbe(AbstractMeasure):
             kind: of the hypotheses.
         """
 
+    def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Self]) -> Sequence[Fitted]:
+        """Fit several probes of this one's family, each to its own optimum.
+
+        Args:
+            fold: as of `fit`.
+            kind: as of `fit`.
+            probes: which.
+        """
+        return [probe.fit(fold, kind) for probe in probes]
+
+    @property
+    def family(self) -> Self:
+        """What probes have in common that are fitted together: all but the option of the path."""
+        default: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name == self.path}
+        return replace(self, **default)
+
     def compute(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """The scores of one layer's units as a group."""
         assert isinstance(state, Rows)
         return self.compute_group(UnitGroup([state]), targets)
 
     def compute_group(self, group: UnitGroup, targets: Sequence[Target]) -> Values:
-        """The scores of a group of units.
+        """The scores of a group of units, as of `compute_path`."""
+        return self.compute_path(group, targets, [self])[0]
+
+    def compute_path(self, group: UnitGroup, targets: Sequence[Target], probes: Sequence[Self]) -> list[Values]:
+        """The scores of a group of units by several probes of this one's family.
 
         Args:
             group: the units and their rows.
             targets: the hypotheses.
+            probes: which.
 
         Returns:
-            The scores; the units are those of all layers of the group, one layer after the other.
+            The scores by each probe; the units are those of all layers of the group, one layer after the other.
         """
-        weights = np.full((len(targets), group.units), np.nan)
-        scores = np.full((3, len(targets)), np.nan)
-        note = np.full((len(targets), group.units), wrong_kind(self.takes))
+        shape = (len(probes), len(targets), group.units)
+        weights, note = np.full(shape, np.nan), np.full(shape, wrong_kind(self.takes))
+        scores = np.full((len(probes), 3, len(targets)), np.nan)
         for batch in self._batches(targets):
-            columns = [c for i in batch for c in targets[i].columns]
-            for fold in group.folds(columns, self.rests, 0, targets[batch[0]].given):
+            asked = [c for i in batch for c in targets[i].columns]
+            for fold in group.folds(asked, self.rests, 0, targets[batch[0]].given):
                 within = [i for i in batch if set(targets[i].columns) <= set(fold.columns)]
-                found = self._fitted(fold, [targets[i] for i in within])
-                weights[within], scores[:, within], note[within] = found
+                found = self._fitted(fold, [targets[i] for i in within], probes)
+                weights[:, within], scores[:, :, within], note[:, within] = found
+        return [self._values(*several) for several in zip(weights, scores, note, strict=True)]
+
+    def _values(self, weights: Floats, scores: Floats, note: Ints) -> Values:
         if not self.control:
             return Values(weights, note, group_score=scores[0])
         return Values(weights, note, group_score=scores[0], control_score=scores[1], shuffled_score=scores[2])
@@ -159,40 +188,45 @@ class AbstractProbe(AbstractMeasure):
                 yield batch
         yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.takes)
 
-    def _fitted(self, fold: Fold, targets: Sequence[Target]) -> tuple[Floats, Floats, Ints]:
-        """Weights, scores (of the labels, a control task, shuffled labels) and notes of targets that share rows."""
+    def _fitted(self, fold: Fold, targets: Sequence[Target], probes: Sequence[Self]) -> tuple[Floats, Floats, Ints]:
+        """Weights, scores (of the labels, a control task, shuffled labels) and notes of targets that share rows.
+
+        Each has a first dimension for the probes.
+        """
         kind = targets[0].kind
         assert kind is not None
         train, test = _Labels.of(fold.train), _Labels.of(fold.test)
         why = _why_not(train, test, fold, kind, with_test=bool(self.rests))
         fits = np.flatnonzero(why == 0)
-        weights = np.full((len(why), fold.train.units), np.nan)
-        scores = np.full((3, len(why)), np.nan)
+        weights = np.full((len(probes), len(why), fold.train.units), np.nan)
+        scores = np.full((len(probes), 3, len(why)), np.nan)
         note = np.broadcast_to(why[:, None], weights.shape).copy()
         if len(fits):
             some = fold if len(fits) == len(why) else fold.only(fits)
-            found = self._fit_with_controls(some, kind) if self.control else self.fit(some, kind)
-            if found.weights is not None:
-                weights[fits] = found.weights[: len(fits)].cpu().numpy()
-            for i, several in enumerate(found.score.reshape(-1, len(fits)).cpu().numpy()):
-                scores[i, fits] = several
-            share = 0 if found.weights is not None else TOGETHER
-            unscored = np.isnan(scores[0, fits])[:, None]
-            note[fits] = np.where(fold.unit_note, fold.unit_note, np.where(unscored, CONSTANT_HELD_OUT, share))
-            weights[fits] = np.where(fold.unit_note, np.nan, weights[fits])
+            fit = self._fit_with_controls if self.control else self.fit_path
+            for i, found in enumerate(fit(some, kind, probes)):
+                if found.weights is not None:
+                    weights[i, fits] = found.weights[: len(fits)].cpu().numpy()
+                for k, several in enumerate(found.score.reshape(-1, len(fits)).cpu().numpy()):
+                    scores[i, k, fits] = several
+                share = 0 if found.weights is not None else TOGETHER
+                unscored = np.isnan(scores[i, 0, fits])[:, None]
+                note[i, fits] = np.where(fold.unit_note, fold.unit_note, np.where(unscored, CONSTANT_HELD_OUT, share))
+            weights[:, fits] = np.where(fold.unit_note, np.nan, weights[:, fits])
         order = [fold.columns.index(t.columns[0]) for t in targets] if kind != "category" else [0]
-        return weights[order], scores[:, order], note[order]
+        return weights[:, order], scores[:, :, order], note[:, order]
 
-    def _fit_with_controls(self, fold: Fold, kind: Kind) -> Fitted:
+    def _fit_with_controls(self, fold: Fold, kind: Kind, probes: Sequence[Self]) -> Sequence[Fitted]:
         """The hypotheses and their controls in one fit; of a category, three."""
         task, shuffle = fold.controls(kind)
         if kind == "category":
-            found = [self.fit(f, kind) for f in (fold, fold.with_labels(*task), fold.with_labels(*shuffle))]
-            return Fitted(found[0].weights, torch.cat([f.score for f in found]))
+            folds = (fold, fold.with_labels(*task), fold.with_labels(*shuffle))
+            several = zip(*(self.fit_path(f, kind, probes) for f in folds), strict=True)
+            return [Fitted(found[0].weights, torch.cat([f.score for f in found])) for found in several]
         train, test = (
             torch.cat([labels_of(d), t, s], 1) for d, t, s in zip((fold.train, fold.test), task, shuffle, strict=True)
         )
-        return self.fit(fold.with_labels(train, test), kind)
+        return self.fit_path(fold.with_labels(train, test), kind, probes)
 
 
 @dataclass(frozen=True)
@@ -266,7 +300,19 @@ def refuse_unless_share(measure: AbstractMeasure, name: str) -> None:
 
 def classified(weights: Weights, fold: Fold, kind: Kind) -> Fitted:
     """The held-out F1 of linear probes; of a category the macro F1, and the norm of each unit's weights."""
-    predict = linear_predictor(weights)
     if kind == "category":
-        return Fitted(weights[0].norm(dim=0)[None], macro_f1(confusion(fold.test, predict)).value)
-    return Fitted(weights[0], f1(count(fold.test, predict)).value)
+        score = macro_f1(confusion(fold.test, linear_predictor(weights))).value
+        return Fitted(weights[0].norm(dim=0)[None], score)
+    return classified_path([weights], fold)[0]
+
+
+def classified_path(several: Sequence[Weights], fold: Fold) -> list[Fitted]:
+    """The held-out F1 of linear probes of booleans, for several fits, in one pass."""
+    predict = linear_predictor((torch.cat([w for w, _ in several]), torch.cat([b for _, b in several])))
+    scores = f1(count(repeated(fold.test, len(several)), predict)).value.chunk(len(several))
+    return [Fitted(weights[0], score) for weights, score in zip(several, scores, strict=True)]
+
+
+def repeated(design: Design, times: int) -> Design:
+    """A design with all of its hypotheses several times, one after the other."""
+    return columns(design, torch.arange(design.hypotheses).repeat(times)) if times > 1 else design

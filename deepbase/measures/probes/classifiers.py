@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
@@ -14,6 +15,7 @@ from deepbase.measures.probes.base import (
     AbstractUnitProbe,
     Fitted,
     classified,
+    classified_path,
     refuse_unless_positive,
     refuse_unless_share,
 )
@@ -42,6 +44,7 @@ class Logistic(AbstractUnitProbe):
     formula: ClassVar[str] = "min over w, b of c sum log(1 + exp(-y (w x + b))) + penalty(w)"
     source: ClassVar[str] = "Hastie et al. 2009, The Elements of Statistical Learning, 4.4; LogisticRegression"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "category")
+    path: ClassVar[str] = "c"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,12 +60,15 @@ class Logistic(AbstractUnitProbe):
 
     def fit(self, fold: Fold, kind: Kind) -> Fitted:
         """One fit for all hypotheses."""
+        return self.fit_path(fold, kind, [self])[0]
+
+    def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Logistic]) -> Sequence[Fitted]:
+        """One fit for all hypotheses and strengths; of a category, one for each strength."""
         if kind == "category":
-            return classified(_softmax(fold.train, self.c), fold, kind)
-        if self.penalty == "l2":
-            return classified(_l2(fold.train, self.c), fold, kind)
-        (found,) = fit_elastic(fold.train, [self.c], 1.0 if self.penalty == "l1" else self.l1_ratio)
-        return classified((found.coefficients, found.intercept), fold, kind)
+            return [classified(_softmax(fold.train, probe.c), fold, kind) for probe in probes]
+        l1_ratio = {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio}[self.penalty]
+        found = fit_elastic(fold.train, [probe.c for probe in probes], l1_ratio)
+        return classified_path([(x.coefficients, x.intercept) for x in found], fold)
 
 
 @final

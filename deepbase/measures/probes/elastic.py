@@ -25,17 +25,19 @@ Memory: `32 (units + 1)^2` bytes for each probe in the computation. `memory` bou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
 
 from deepbase.measures.probes.design import Design
-from deepbase.measures.probes.lbfgs import ARMIJO, ROUNDING, SHORTEST
+from deepbase.measures.probes.lbfgs import ARMIJO, ROUNDING
 from deepbase.measures.probes.logistic import fit_logistic
-from deepbase.measures.probes.passes import Evaluation, evaluate
+from deepbase.measures.probes.passes import Evaluation
 from deepbase.measures.probes.quadratic import minimize
-from deepbase.measures.probes.result import Collected, LogisticFit
-from deepbase.measures.probes.start import Survey, survey, to_scale
+from deepbase.measures.probes.result import LogisticFit
+from deepbase.measures.probes.start import Survey, to_scale
+from deepbase.measures.probes.together import AbstractSearches, Begin, fit_together
 
 SAMPLE = 2500
 """Rows for one Hessian, at least, and"""
@@ -69,35 +71,17 @@ def fit_elastic(
     """
     if l1_ratio == 0:
         return fit_logistic(design, strengths, tolerance=tolerance, max_passes=max_passes, memory=memory)
-    found = survey(design)
-    if found is None:
-        return Collected(len(strengths) * design.hypotheses, design.units, torch.device("cpu")).fits(len(strengths))
-    device = found.gram.device
-    results = Collected(len(strengths) * design.hypotheses, design.units, device)
-    waiting = found.varies.repeat(len(strengths)).nonzero()[:, 0]
-    weight = torch.tensor([1 / c for c in strengths], dtype=torch.float64, device=device)
-    weight = weight.repeat_interleave(design.hypotheses)
-    room = max(1, memory // (32 * (design.units + 1) ** 2))
-    running: _Running | None = None
-    while len(waiting) or running is not None:
-        free = room - (0 if running is None else len(running.probe))
-        if free > 0 and len(waiting):
-            new, waiting = waiting[:free], waiting[free:]
-            entering = _Running(found, new, (1 - l1_ratio) * weight[new], l1_ratio * weight[new])
-            running = entering if running is None else running.joined(entering)
-        assert running is not None
-        there = running.there()
-        seen = evaluate(design, there, running.probe % design.hypotheses, running.sample(design.rows))
-        running.step(there, seen)
-        close = running.gap <= tolerance * running.value
-        done = close | (running.passes >= max_passes) | (running.length < SHORTEST)
-        results.put(*(x[done] for x in (running.probe, running.point, running.value, running.passes, close)))
-        running = running.only(~done)
-    return results.fits(len(strengths))
+
+    def prepare(found: Survey) -> Begin:
+        return lambda probe, weight: _Searches(found, probe, (1 - l1_ratio) * weight, l1_ratio * weight)
+
+    room = memory // (32 * (design.units + 1) ** 2)
+    return fit_together(design, strengths, prepare, tolerance=tolerance, max_passes=max_passes, room=room)
 
 
-class _Running:
-    """The probes in the computation, one row each, with their models."""
+@final
+class _Searches(AbstractSearches):
+    """The searches, one row each, with their models."""
 
     def __init__(self, found: Survey, probe: Tensor, ridge: Tensor, lasso: Tensor) -> None:
         self.found = found
@@ -123,21 +107,9 @@ class _Running:
         model.diagonal(dim1=1, dim2=2).add_(more)
         self.model[rows] = model
 
-    def only(self, rows: Tensor) -> _Running | None:
-        """Those probes, a mask; None where there is none."""
-        if bool(rows.all()):
-            return self
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[rows])
-        return self if len(self.probe) else None
-
-    def joined(self, other: _Running) -> _Running:
-        """With the others behind."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, torch.cat([value, getattr(other, name)]))
-        return self
+    def standing(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """How far they have come."""
+        return self.point, self.value, self.gap, self.passes, self.length
 
     def sample(self, rows: int) -> list[int]:
         """From how many rows the Hessian of each probe is estimated in the next pass."""

@@ -130,7 +130,7 @@ class UnitGroup:
             seed: of the split.
             given: columns of confounds, which are taken off the units.
         """
-        split = _Split.of((x.record for x in self.labels()), held_out, seed)
+        split = Split.of((x.record for x in self.labels()), held_out, seed)
         for together in _by_nulls(self.labels(), columns):
             key = (together, held_out, seed, given)
             if self._known is None or self._known[0] != key:
@@ -138,7 +138,7 @@ class UnitGroup:
                 self._known = (key, self._fold(together, split, given))
             yield self._known[1]
 
-    def _fold(self, columns: tuple[int, ...], split: _Split, given: tuple[int, ...]) -> Fold:
+    def _fold(self, columns: tuple[int, ...], split: Split, given: tuple[int, ...]) -> Fold:
         def rows(held_out: bool) -> Iterator[tuple[Piece, Tensor]]:
             for piece in self.pieces():
                 labels = piece.labels
@@ -181,27 +181,34 @@ class UnitGroup:
 
     def _scale(self, rows: Iterator[tuple[Piece, Tensor]]) -> tuple[Scale, Ints]:
         """How the units are standardized by these rows, and why some are left out."""
-        shift: Tensor | None = None
-        n = 0
-        for piece, mask in rows:
-            units = piece.units[mask]
-            if shift is None:
-                shift = pilot(piece.units)
-                sums = torch.zeros(2, self.units, dtype=torch.float64, device=units.device)
-            x = units.double() - shift
-            n += len(units)
-            sums += torch.stack([x.sum(0), x.square().sum(0)])
-        assert shift is not None
-        mean = sums[0] / max(n, 1)
-        variance = (sums[1] / max(n, 1) - mean.square()).clamp_min(0)
-        finite = sums.isfinite().all(0)
-        for piece in self.pieces():  # a value that is not finite counts wherever it is
-            finite &= piece.units.isfinite().all(0)
-        still = constant_units(mean, variance, shift)
-        note = torch.where(finite, torch.where(still, CONSTANT_UNIT, 0), NOT_FINITE)
-        keep = (note == 0).double()
-        mean = torch.where(note == 0, mean + shift, 0)
-        return Scale(mean, torch.where(note == 0, variance.sqrt(), 1), keep), note.cpu().numpy()
+        shift = pilot(next(self.pieces()).units)
+        return scale_of(shift, (p.units[mask] for p, mask in rows), (p.units for p in self.pieces()))
+
+
+def scale_of(shift: Tensor, some: Iterable[Tensor], every: Iterable[Tensor]) -> tuple[Scale, Ints]:
+    """How units are standardized, and why some are left out.
+
+    Args:
+        shift: float32[unit], pilot values.
+        some: float32[row, unit], by which rows.
+        every: float32[row, unit], the rows at which each has to be finite.
+    """
+    n = 0
+    sums = torch.zeros(2, len(shift), dtype=torch.float64, device=shift.device)
+    for units in some:
+        x = units.double() - shift
+        n += len(units)
+        sums += torch.stack([x.sum(0), x.square().sum(0)])
+    mean = sums[0] / max(n, 1)
+    variance = (sums[1] / max(n, 1) - mean.square()).clamp_min(0)
+    finite = sums.isfinite().all(0)
+    for units in every:
+        finite &= units.isfinite().all(0)
+    still = constant_units(mean, variance, shift)
+    note = torch.where(finite, torch.where(still, CONSTANT_UNIT, 0), NOT_FINITE)
+    keep = (note == 0).double()
+    mean = torch.where(note == 0, mean + shift, 0)
+    return Scale(mean, torch.where(note == 0, variance.sqrt(), 1), keep), note.cpu().numpy()
 
 
 class _Chunks:
@@ -253,14 +260,15 @@ def _kept(chunks: _Chunks, order: Ints) -> Callable[[], Iterator[Chunk]]:
 
 
 @dataclass(frozen=True)
-class _Split:
+class Split:
     """Which records are held out: those whose hash is below a bound."""
 
     bound: np.uint64
     seed: int
 
     @classmethod
-    def of(cls, records: Iterator[Tensor], share: float, seed: int) -> _Split:
+    def of(cls, records: Iterator[Tensor], share: float, seed: int) -> Split:
+        """The split of some records, int64[symbol] in parts; with the share 0 nothing is held out."""
         known = np.unique(np.concatenate([np.unique(r.cpu().numpy()) for r in records]))
         if not share or not len(known):
             return cls(np.uint64(0), seed)

@@ -10,7 +10,7 @@ Memory: `16 * PAIRS` bytes for each unknown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Self, final
 
 import torch
 from torch import Tensor
@@ -26,7 +26,31 @@ SLOW = 0.4
 """Progress is slow where the squared decrement stays above this share of the one before."""
 
 
-class Search:
+class Stacked:
+    """What has a row for each of several searches in every tensor, list, and stack that it has."""
+
+    def only(self, rows: Tensor) -> Self:
+        """Those rows, a mask."""
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                setattr(self, name, [x for x, kept in zip(value, rows.tolist(), strict=True) if kept])
+            elif isinstance(value, Tensor | Stacked):
+                setattr(self, name, value.only(rows) if isinstance(value, Stacked) else value[rows])
+        return self
+
+    def joined(self, other: Self) -> Self:
+        """With the others behind."""
+        for name, value in vars(self).items():
+            more = getattr(other, name)
+            if isinstance(value, Tensor):
+                setattr(self, name, torch.cat([value, more]))
+            elif isinstance(value, list | Stacked):
+                setattr(self, name, value.joined(more) if isinstance(value, Stacked) else value + more)
+        return self
+
+
+@final
+class Search(Stacked):
     """The searches, one row each.
 
     Attributes:
@@ -47,18 +71,6 @@ class Search:
         self.changes = torch.zeros_like(self.moves)
         self.inverse = self.moves[:, :, 0].clone()
         self.passes = torch.zeros_like(self.value, dtype=torch.int64)
-
-    def only(self, rows: Tensor) -> Self:
-        """Those searches, a mask."""
-        for name, value in vars(self).items():
-            setattr(self, name, value[rows])
-        return self
-
-    def joined(self, other: Self) -> Self:
-        """With the others behind."""
-        for name, value in vars(self).items():
-            setattr(self, name, torch.cat([value, getattr(other, name)]))
-        return self
 
     def there(self) -> Tensor:
         """The points to evaluate next."""

@@ -32,15 +32,18 @@ Left out: penalties of the intercept, weights of rows, warm starts from another 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import final
 
 import torch
 from torch import Tensor
 
 from deepbase.measures.probes.design import Design
-from deepbase.measures.probes.lbfgs import SHORTEST, Search, factor
-from deepbase.measures.probes.passes import Evaluation, evaluate
-from deepbase.measures.probes.result import Collected, LogisticFit
-from deepbase.measures.probes.start import Survey, survey, to_scale
+from deepbase.measures.probes.lbfgs import Search, factor
+from deepbase.measures.probes.passes import Evaluation
+from deepbase.measures.probes.result import LogisticFit
+from deepbase.measures.probes.start import Survey, to_scale
+from deepbase.measures.probes.together import AbstractSearches, Begin, fit_together
 
 FIRST_CURVATURE = 8
 """Passes before a probe may ask for its Hessian."""
@@ -72,33 +75,12 @@ def fit_logistic(
     Returns:
         A fit for each strength, in their order.
     """
-    found = survey(design)
-    if found is None:
-        return Collected(len(strengths) * design.hypotheses, design.units, torch.device("cpu")).fits(len(strengths))
-    device = found.gram.device
-    results = Collected(len(strengths) * design.hypotheses, design.units, device)
-    waiting = found.varies.repeat(len(strengths)).nonzero()[:, 0]
-    ridge = torch.tensor([1 / c for c in strengths], dtype=torch.float64, device=device)
-    ridge = ridge.repeat_interleave(design.hypotheses)
-    room = max(1, memory // (20 * (design.units + 1) ** 2))
-    shared = Shared(found)
-    running: _Running | None = None
-    while len(waiting) or running is not None:
-        free = room - (0 if running is None else len(running.probe))
-        if free > 0 and len(waiting):
-            new, waiting = waiting[:free], waiting[free:]
-            entering = _Running(found, shared, new, ridge[new])
-            running = entering if running is None else running.joined(entering)
-        assert running is not None
-        search = running.search
-        there = search.there()
-        seen = evaluate(design, there, running.probe % design.hypotheses, running.sample(design.rows))
-        running.step(there, seen)
-        close = search.decrement <= 2 * tolerance * search.value
-        done = close | (search.passes >= max_passes) | (search.length < SHORTEST)
-        results.put(*(x[done] for x in (running.probe, search.point, search.value, search.passes, close)))
-        running = running.only(~done)
-    return results.fits(len(strengths))
+
+    def prepare(found: Survey) -> Begin:
+        return partial(_Searches, found, Shared(found))
+
+    room = memory // (20 * (design.units + 1) ** 2)
+    return fit_together(design, strengths, prepare, tolerance=tolerance, max_passes=max_passes, room=room)
 
 
 class Shared:
@@ -127,8 +109,9 @@ def starting_points(found: Survey, shared: Shared, probe: Tensor, ridge: Tensor)
     return to_scale(found, points, hypothesis, ridge, torch.zeros_like(ridge))
 
 
-class _Running:
-    """The probes in the computation, one row each: their searches and their metrics."""
+@final
+class _Searches(AbstractSearches):
+    """The searches, one row each, and their metrics."""
 
     def __init__(self, found: Survey, shared: Shared, probe: Tensor, ridge: Tensor) -> None:
         self.shared, self.probe, self.ridge = shared, probe, ridge
@@ -141,25 +124,14 @@ class _Running:
         self.wanted = torch.zeros_like(probe, dtype=torch.bool)
         """Who asks for a Hessian in the next pass."""
 
-    def only(self, rows: Tensor) -> _Running | None:
-        """Those probes, a mask; None where there is none."""
-        if bool(rows.all()):
-            return self
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[rows])
-        self.search = self.search.only(rows)
-        self.own = [x for x, kept in zip(self.own, rows.tolist(), strict=True) if kept]
-        return self if self.own else None
+    def standing(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """How far they have come."""
+        search = self.search
+        return search.point, search.value, search.decrement / 2, search.passes, search.length
 
-    def joined(self, other: _Running) -> _Running:
-        """With the others behind."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, torch.cat([value, getattr(other, name)]))
-        self.search = self.search.joined(other.search)
-        self.own += other.own
-        return self
+    def there(self) -> Tensor:
+        """The points to look at next."""
+        return self.search.there()
 
     def sample(self, rows: int) -> list[int]:
         """From how many rows each probe wants its Hessian in the next pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
@@ -14,8 +15,10 @@ from deepbase.measures.probes.base import (
     AbstractUnitProbe,
     Fitted,
     classified,
+    classified_path,
     refuse_unless_positive,
     refuse_unless_share,
+    repeated,
 )
 from deepbase.measures.probes.discriminant import lda, mass_mean, mass_mean_iid
 from deepbase.measures.probes.gram import gram, sums
@@ -40,6 +43,7 @@ class Linear(AbstractUnitProbe):
     source: ClassVar[str] = "Hoerl and Kennard 1970; scikit-learn Ridge"
     kinds: ClassVar[tuple[Kind, ...]] = ("number",)
     scored: ClassVar[str] = "R squared"
+    path: ClassVar[str] = "alpha"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,9 +52,16 @@ class Linear(AbstractUnitProbe):
 
     def fit(self, fold: Fold, kind: Kind) -> Fitted:
         """One factorization for all hypotheses."""
-        weights = ridge(gram(fold.train), self.alpha)
-        score = r2(errors(fold.test, linear_predictor(weights))).value
-        return Fitted(weights[0] / Spread.of(fold.train).deviation[:, None], score)
+        return self.fit_path(fold, kind, [self])[0]
+
+    def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Linear]) -> Sequence[Fitted]:
+        """One Gram matrix for all, and a factorization for each strength."""
+        products = gram(fold.train)
+        several = [ridge(products, probe.alpha) for probe in probes]
+        predict = linear_predictor((torch.cat([w for w, _ in several]), torch.cat([b for _, b in several])))
+        scores = r2(errors(repeated(fold.test, len(several)), predict)).value.chunk(len(several))
+        size = Spread.of(fold.train).deviation[:, None]
+        return [Fitted(weights / size, score) for (weights, _), score in zip(several, scores, strict=True)]
 
 
 @final
@@ -111,6 +122,7 @@ class Sparse(AbstractUnitProbe):
     formula: ClassVar[str] = "logistic on the k units of largest |mean(x | y) - mean(x | not y)| / sd(x)"
     source: ClassVar[str] = "Gurnee et al. 2023, Finding Neurons in a Haystack, section 3"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
+    path: ClassVar[str] = "k"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,8 +138,13 @@ class Sparse(AbstractUnitProbe):
 
     def fit(self, fold: Fold, kind: Kind) -> Fitted:
         """Small fits, batched over the hypotheses."""
-        (probe,) = sparse(fold.train, [self.k], 1 / self.c).values()
-        return classified(probe.weights(fold.train.units), fold, kind)
+        return self.fit_path(fold, kind, [self])[0]
+
+    def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Sparse]) -> Sequence[Fitted]:
+        """The same for all numbers of units, in the same passes."""
+        units = fold.train.units
+        found = sparse(fold.train, [probe.k for probe in probes], 1 / self.c)
+        return classified_path([found[min(probe.k, units)].weights(units) for probe in probes], fold)
 
 
 @final

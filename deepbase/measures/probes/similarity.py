@@ -1,38 +1,156 @@
-"""How similar two sets of units are, over the same rows: CCA and CKA.
+"""How similar two groups of units are, over the same symbols: CKA and CCA.
 
-The second set stands in the place of the hypotheses of a design. With X and Y about their means:
+With X and Y, the activations of the two groups, about their means:
 
-* `cca`: the canonical correlations are the singular values of `(X'X)^-1/2 X'Y (Y'Y)^-1/2` (Hotelling 1936; the same as
-  of `Qx' Qy` from QR factorizations, Björck and Golub 1973). There are as many as the smaller rank. Their mean is the
-  similarity of Raghu et al. 2017, "SVCCA", who first reduce both sets to the principal components that hold 99 % of the
-  variance (`variance=0.99`). Its weighted mean, PWCCA (Morcos et al. 2018, "Insights on representational similarity",
-  section 3), weights each by how much of the first set it accounts for, `sum over units j of |h'x_j|` for the variate
-  h.
-* `cka`: linear centered kernel alignment, `|Y'X|_F^2 / (|X'X|_F |Y'Y|_F)` (Kornblith et al. 2019, "Similarity of Neural
-  Network Representations Revisited", section 3). It is biased upwards where there are few rows for the units.
-  `cka_debiased` replaces each of the three by the unbiased estimator of HSIC (Song et al. 2012, eq. 5), which in the
-  space of the units is, with the rows x_i and y_i,
+* Linear centered kernel alignment (Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited",
+  section 3) is `|Y'X|_F^2 / (|X'X|_F |Y'Y|_F)`. The numerator is a sum over the units u of the first group of
+  `|Y'x_u|^2`, so each unit has its share. The measure is biased upwards where there are few symbols for the units.
+  Debiased, each of the three terms is replaced by the unbiased estimator of HSIC (Song et al. 2012, eq. 5; its use for
+  CKA: Murphy et al. 2024, "Correcting Biased Centered Kernel Alignment Measures"), which in the space of the units is,
+  with the rows x_i and y_i,
 
-      |Y'X|_F^2 - n / (n - 2) sum_i |x_i|^2 |y_i|^2 + |X|_F^2 |Y|_F^2 / ((n - 1) (n - 2)).
+      |Y'X|_F^2 - n / (n - 2) sum_i |x_i|^2 |y_i|^2 + |X|_F^2 |Y|_F^2 / ((n - 1) (n - 2)),
 
-Both come from the Gram matrices, which merge; the sum over rows of the last takes a second pass, about the means of the
-first. The only regularization of CCA is that principal components below rounding (`Gram.tolerance`), and those beyond
-`variance`, are left out. With no more rows than units all correlations are 1, of anything.
+  again a sum over the units of either group.
+* The canonical correlations are the singular values of `(X'X)^-1/2 X'Y (Y'Y)^-1/2` (Hotelling 1936; the same as of `Qx'
+  Qy` from QR factorizations, Björck and Golub 1973), as many as the smaller rank. Their mean is the similarity of Raghu
+  et al. 2017, "SVCCA", who first reduce both groups to the principal components that hold 99 % of the variance. Its
+  weighted mean, PWCCA (Morcos et al. 2018, "Insights on representational similarity", section 3), weights each by how
+  much of the first group it accounts for, `sum over units j of |h'x_j|` for the variate h. With no more symbols than
+  units all correlations are 1, of anything; so the directions that were found on some symbols are tried on others
+  (`held_out`).
 
-Cost: the pass of `gram`; for CCA some `9 * units**3` operations for each set, for CKA nothing more.
+Precision. What is centred in float64 is rounded to float32; products of `PORTION` symbols are in float32 for CKA and in
+float64 for CCA, which inverts them, and added up in float64. Principal components below rounding
+(`Gram.tolerance`) are left out.
+
+Memory: for CKA a tile of `PANEL` by `PANEL` products, however many units there are; for CCA three float64[unit, unit]
+of each group, which its caller may keep.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self, final
 
 import torch
 from torch import Tensor
 
-from deepbase.measures.probes.design import Design
-from deepbase.measures.probes.gram import Gram, spectrum
-from deepbase.measures.probes.rows import portions
+from deepbase.measures.probes.gram import Gram, Sums, spectrum
+from deepbase.measures.probes.rows import PORTION
+
+PANEL = 2048
+"""Units of either group whose products are summed at the same time."""
+
+Read = Callable[[slice], Iterator[Tensor]]
+"""Some units about their means, float32[symbol, unit], a chunk at a time: the same symbols of both groups."""
+
+
+@final
+@dataclass(frozen=True)
+class Products:
+    """The squared products of two groups, by unit; what it takes to correct their bias is there if it was asked for.
+
+    Attributes:
+        first: float64[unit of the first], `|Y'x_u|^2`, or what is unbiased in its place.
+        second: float64[unit of the second].
+    """
+
+    first: Tensor
+    second: Tensor
+
+    @property
+    def whole(self) -> float:
+        """The sum, which is the same over the units of either."""
+        return float(self.first.sum())
+
+    @classmethod
+    def of(cls, x: Read, y: Read, units: tuple[int, int], symbols: int, *, unbiased: bool = False) -> Self:
+        """Read both groups: once for each pair of panels.
+
+        Args:
+            x: the first group.
+            y: the second.
+            units: how many each has.
+            symbols: how many there are; at least 4 for an unbiased estimate.
+            unbiased: whether to correct the bias, which takes one more pass.
+        """
+        first, second = (torch.zeros(n, dtype=torch.float64) for n in units)
+        for a in _panels(units[0]):
+            for b in _panels(units[1]):
+                square = _product(x, y, a, b).square_()
+                first[a] += square.sum(1).cpu()
+                second[b] += square.sum(0).cpu()
+        return cls(first, second)._corrected(x, y, symbols) if unbiased else cls(first, second)
+
+    def _corrected(self, x: Read, y: Read, n: int) -> Self:
+        weighted = [torch.zeros_like(self.first), torch.zeros_like(self.second)]
+        sizes = [torch.zeros_like(self.first), torch.zeros_like(self.second)]
+        for pair in zip(x(slice(None)), y(slice(None)), strict=True):
+            squares = [values.double().square_() for values in pair]
+            for i in (0, 1):
+                weighted[i] += (squares[1 - i].sum(1) @ squares[i]).cpu()
+                sizes[i] += squares[i].sum(0).cpu()
+        unbiased = [
+            product - n / (n - 2) * weighted[i] + sizes[i] * sizes[1 - i].sum() / ((n - 1) * (n - 2))
+            for i, product in enumerate((self.first, self.second))
+        ]
+        return type(self)(*unbiased)
+
+
+def _panels(units: int) -> list[slice]:
+    return [slice(i, min(i + PANEL, units)) for i in range(0, units, PANEL)]
+
+
+def _product(x: Read, y: Read, a: slice, b: slice) -> Tensor:
+    """float64[unit of the first, unit of the second]: the sums of products of some units."""
+    total: Tensor | None = None
+    for left, right in zip(x(a), y(b), strict=True):
+        for at in range(0, len(left), PORTION):
+            here = left[at : at + PORTION].T @ right[at : at + PORTION]
+            total = here.double() if total is None else total.add_(here)
+    assert total is not None
+    return total
+
+
+def alignment(cross: float, x: float, y: float) -> float:
+    """CKA from the whole of three products, of the groups with each other and with themselves.
+
+    Returns:
+        From 0 to 1, debiased from -1 to 1; NaN if no unit of a group varies.
+    """
+    return min(cross / (x**0.5 * y**0.5), 1.0) if min(x, y) > 0 else float("nan")
+
+
+@final
+@dataclass(frozen=True)
+class Components:
+    """The principal components of a group with variance 1.
+
+    Attributes:
+        basis: float64[unit, component]: of units about their means, their values, with the sum of squares 1.
+        loadings: float64[unit, component], the products of units and components.
+    """
+
+    basis: Tensor
+    loadings: Tensor
+
+    @classmethod
+    def of(cls, scatter: Tensor, tolerance: float, variance: float = 1.0) -> Self:
+        """From the products of units about their means.
+
+        Args:
+            scatter: float64[unit, unit], finite.
+            tolerance: the share of the largest eigenvalue below which one is rounding.
+            variance: the share of the variance that the components have to hold; 1 for all of them.
+        """
+        values, vectors = spectrum(scatter, tolerance)
+        if variance < 1 and len(values):
+            held = values.cumsum(0) / values.sum()
+            kept = int((held < variance).sum()) + 1
+            values, vectors = values[:kept], vectors[:, :kept]
+        return cls(vectors / values.sqrt(), vectors * values.sqrt())
 
 
 @final
@@ -42,113 +160,81 @@ class Cca:
 
     Attributes:
         correlations: float64[min(rank of the one, rank of the other)], descending, from 0 to 1.
-        weights: float64[the same], how much of the first set each accounts for, with the sum 1.
+        first, second: float64[unit, correlation], the directions in each group.
+        turns: the same in their components, float64[component, correlation] each.
     """
 
     correlations: Tensor
-    weights: Tensor
+    first: Tensor
+    second: Tensor
+    turns: tuple[Tensor, Tensor]
 
-    @property
-    def mean(self) -> float:
-        """The mean correlation; NaN if all units of a set are constant."""
-        return float(self.correlations.mean())
+    @classmethod
+    def of(cls, x: Components, y: Components, cross: Tensor) -> Self:
+        """Of two groups.
 
-    @property
-    def weighted_mean(self) -> float:
-        """The projection weighted mean; NaN if all units of a set are constant."""
-        return float((self.weights * self.correlations).sum()) if len(self.weights) else float("nan")
+        Args:
+            x: the first group.
+            y: the second.
+            cross: float64[unit of the second, unit of the first], their products about their means.
+        """
+        left, correlations, right = torch.linalg.svd(y.basis.T @ cross @ x.basis, full_matrices=False)
+        turns = (right.T, left)
+        return cls(correlations.clamp(max=1), x.basis @ turns[0], y.basis @ turns[1], turns)
 
+    def weights(self, components: Components, group: int, scale: Tensor | None = None) -> Tensor:
+        """float64[correlation] with the sum 1: how much of a group each correlation accounts for.
 
-def cca(gram: Gram, variance: float = 1.0) -> Cca:
-    """Canonical correlations between the units and the hypotheses of a design.
+        Args:
+            components: of the group.
+            group: 0 for the first, 1 for the second.
+            scale: float64[unit], by what the units were divided; None where they were not.
+        """
+        loadings = components.loadings if scale is None else components.loadings * scale[:, None]
+        shares = (loadings @ self.turns[group]).abs().sum(0)
+        return shares / shares.sum()
 
-    Args:
-        gram: of the rows.
-        variance: the share of the variance of each set that its principal components have to hold; 1 for all of them.
-    """
-    xx, yx, yy = gram.scatter()
-    if not (bool(xx.isfinite().all()) and bool(yy.isfinite().all())):
-        nothing = xx.new_zeros(0)
-        return Cca(nothing, nothing)
-    (a, units), (b, others) = (_components(s, gram.tolerance, variance) for s in (xx, yy))
-    cross = (others / b.sqrt()).T @ yx @ (units / a.sqrt())
-    _, correlations, turns = torch.linalg.svd(cross, full_matrices=False)
-    shares = ((units * a.sqrt()) @ turns.T).abs().sum(0)
-    return Cca(correlations.clamp(max=1), shares / shares.sum())
+    def on(self, others: Gram) -> Tensor:
+        """float64[correlation]: how the variates of the two groups correlate on other symbols, from -1 to 1.
 
+        Args:
+            others: of these symbols, the second group in the place of the hypotheses.
 
-def _components(scatter: Tensor, tolerance: float, variance: float) -> tuple[Tensor, Tensor]:
-    values, vectors = spectrum(scatter, tolerance)
-    if variance < 1 and len(values):
-        held = values.cumsum(0) / values.sum()
-        kept = int((held < variance).sum()) + 1
-        values, vectors = values[:kept], vectors[:, :kept]
-    return values, vectors
-
-
-def cka(gram: Gram) -> float:
-    """Linear CKA between the units and the hypotheses of a design, from 0 to 1; NaN if all of a set are constant."""
-    xx, yx, yy = gram.scatter()
-    return _ratio(yx.square().sum(), xx.square().sum(), yy.square().sum())
+        Returns:
+            NaN for a variate that is constant there.
+        """
+        xx, yx, yy = others.scatter()
+        cross = (self.second * (yx @ self.first)).sum(0)
+        sizes = [(v * (s @ v)).sum(0).clamp(min=0) for v, s in ((self.first, xx), (self.second, yy))]
+        return (cross / (sizes[0] * sizes[1]).sqrt()).nan_to_num(torch.nan, torch.nan, torch.nan).clamp(-1, 1)
 
 
-@final
-@dataclass(frozen=True)
-class RowNorms:
-    """Sums over rows of products of `|x|^2` and `|y|^2`, about means that were known before.
+def explained(components: Components, cross: Tensor, others: Gram) -> Tensor:
+    """float64[unit of the first]: the R squared of each unit, predicted by least squares from the second group.
 
-    Attributes:
-        xx, xy, yy: float64[].
-    """
-
-    xx: Tensor
-    xy: Tensor
-    yy: Tensor
-
-    def merge(self, other: Self) -> Self:
-        """The sums of the rows of both, about the same means."""
-        return type(self)(self.xx + other.xx, self.xy + other.xy, self.yy + other.yy)
-
-
-def row_norms(design: Design, gram: Gram) -> RowNorms:
-    """The sums over rows that `cka_debiased` needs, in one pass of `3 * rows * (units + hypotheses)` operations.
+    On the symbols that it was fitted on it is the squared multiple correlation, and else at most 1.
 
     Args:
-        design: the rows.
-        gram: of all rows, for the means.
-    """
-    n = max(gram.sums.rows, 1)
-    a, b = gram.sums.x / n, gram.sums.y / n
-    total = RowNorms(*a.new_zeros(3))
-    for x, y in portions(design):
-        p, q = (x - a).square().sum(1), (y - b).square().sum(1)
-        total = total.merge(RowNorms(p @ p, p @ q, q @ q))
-    return total
-
-
-def cka_debiased(gram: Gram, norms: RowNorms) -> float:
-    """Debiased linear CKA. At most 1, and about 0, on either side, for sets that have nothing to do with each other.
-
-    Args:
-        gram: of the rows.
-        norms: of the same rows.
+        components: of the second group, by which units are predicted.
+        cross: float64[unit of the second, unit of the first], their products about their means, for the fit.
+        others: of the symbols that are predicted, about the means of the fit; the second group in the place of the
+            hypotheses.
 
     Returns:
-        NaN with fewer than 4 rows, or if all of a set are constant.
+        NaN for a unit that is constant there.
     """
-    n = gram.sums.rows
-    if n < 4:
-        return float("nan")
-    xx, yx, yy = gram.scatter()
-    p, q = xx.diagonal().sum(), yy.diagonal().sum()
-
-    def unbiased(product: Tensor, rows: Tensor, both: Tensor) -> Tensor:
-        return product.square().sum() - n / (n - 2) * rows + both / ((n - 1) * (n - 2))
-
-    return _ratio(unbiased(yx, norms.xy, p * q), unbiased(xx, norms.xx, p * p), unbiased(yy, norms.yy, q * q))
+    weights = components.basis @ (components.basis.T @ cross)
+    left = others.xx.diagonal() - 2 * (weights * others.sums.xy).sum(0) + (weights * (others.yy @ weights)).sum(0)
+    whole = others.scatter()[0].diagonal()
+    return torch.where(whole > 1e-12 * others.xx.diagonal(), 1 - left.clamp(min=0) / whole, torch.nan)
 
 
-def _ratio(cross: Tensor, x: Tensor, y: Tensor) -> float:
-    """NaN where a denominator is 0, or below, as an unbiased estimate can be."""
-    size = x.clamp(min=0).sqrt() * y.clamp(min=0).sqrt()
-    return float(cross / size) if float(size) > 0 else float("nan")
+def beside(x: Gram, y: Gram, cross: Tensor) -> Gram:
+    """The sums of two groups over the same symbols, from those of each.
+
+    Args:
+        x: of the first group, without hypotheses.
+        y: of the second.
+        cross: float64[unit of the second, unit of the first], the sums of their products.
+    """
+    return Gram(Sums(x.sums.rows, x.sums.x, y.sums.x, cross), x.xx, y.xx, x.products)

@@ -9,7 +9,7 @@ from probe_designs import close, design_of, labels, problem, standardized, units
 from sklearn.linear_model import LinearRegression, Ridge
 
 from deepbase.measures.probes.gram import gram, solve, sums
-from deepbase.measures.probes.linear import ridge, ridge_path
+from deepbase.measures.probes.linear import ridge
 from deepbase.measures.probes.rows import batches, columns, part, portions, where
 
 NUMBERS = ["number", "far", "constant", "half", "rare"]
@@ -29,13 +29,6 @@ def test_ridge_is_that_of_scikit_learn(alpha, rows):
     check(ridge(gram(design), alpha), x, y, alpha)
 
 
-def test_a_path_is_ridge_for_each_alpha():
-    design, x, y = problem(400, NUMBERS)
-    coefficients, intercept = ridge_path(gram(design), [0.1, 1, 50])
-    for i, alpha in enumerate([0.1, 1, 50]):
-        check((coefficients[i], intercept[i]), x, y, alpha)
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("rows", [400, 8])
 def test_without_a_penalty_the_solution_of_least_norm_is_found(rows, seed):
@@ -46,7 +39,6 @@ def test_without_a_penalty_the_solution_of_least_norm_is_found(rows, seed):
     fit = ridge(gram(design_of(x, y)), 0)
     close(fit[0][0], reference.coef_)
     close(fit[1][0], reference.intercept_)
-    close(ridge_path(gram(design_of(x, y)), [0.0])[0][0, 0], reference.coef_)
 
 
 def test_a_constant_unit_and_a_constant_hypothesis_have_coefficients_of_zero():
@@ -101,9 +93,9 @@ def test_no_rows_and_infinite_units_give_nan_and_no_error():
     assert sums(design_of(np.zeros((0, 3)), np.zeros((0, 2)))).xy.shape == (2, 3)
     broken = gram(design_of([[np.inf], [1.0]], [0, 1]))
     for g in (empty, broken):
-        for fit in (ridge(g), ridge_path(g, [1.0])):
-            assert fit[0].isnan().all()
-            assert fit[1].isnan().all()
+        fit = ridge(g)
+        assert fit[0].isnan().all()
+        assert fit[1].isnan().all()
 
 
 def test_an_ill_conditioned_system_is_solved_in_its_eigenbasis():
