@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.special
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -99,13 +98,22 @@ def q_values(p_values: Sequence[Floats], method: Correction = "bh") -> list[Floa
         p_values: of all its tests.
         method: of Benjamini and Hochberg, or of Benjamini and Yekutieli.
     """
-    flat = np.concatenate([p.ravel() for p in p_values]) if p_values else np.empty(0)
+    flat = np.concatenate([p.ravel() for p in p_values])
     known = ~np.isnan(flat)
     found = np.full(flat.shape, np.nan)
-    if known.any():
-        found[known] = scipy.stats.false_discovery_control(flat[known], method=method)
+    found[known] = _false_discovery_rates(flat[known], method)
     ends = np.cumsum([p.size for p in p_values])
     return [part.reshape(p.shape) for part, p in zip(np.split(found, ends[:-1]), p_values, strict=True)]
+
+
+def _false_discovery_rates(p: Floats, method: Correction) -> Floats:
+    """As `scipy.stats.false_discovery_control`, which takes four times as long for the millions of a run."""
+    order = np.argsort(p)
+    rank = np.arange(1, len(p) + 1)
+    tests = len(p) * (np.sum(1 / rank) if method == "by" else 1)
+    found = np.empty_like(p)
+    found[order] = np.minimum.accumulate((p[order] * tests / rank)[::-1])[::-1].clip(max=1)
+    return found
 
 
 def two_sided(statistic: Tensor, freedom: Tensor) -> Floats:

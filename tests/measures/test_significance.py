@@ -99,8 +99,15 @@ def test_q_values_are_those_of_benjamini_and_hochberg_over_the_whole_family():
     both = np.concatenate([a.ravel(), b.ravel()])
     expected = np.full(both.shape, np.nan)
     expected[~np.isnan(both)] = scipy.stats.false_discovery_control(both[~np.isnan(both)])
-    np.testing.assert_array_equal(np.concatenate([q.ravel() for q in found]), expected)
+    np.testing.assert_allclose(np.concatenate([q.ravel() for q in found]), expected, rtol=1e-12)
     assert q_values([np.array([[np.nan]])])[0].shape == (1, 1)
+
+
+@pytest.mark.parametrize("method", ["bh", "by"])
+def test_q_values_are_those_of_scipy(method):
+    p = np.random.default_rng(0).random(5000).round(3) ** 2  # with ties
+    (found,) = q_values([p], method)
+    np.testing.assert_allclose(found, scipy.stats.false_discovery_control(p, method=method), rtol=1e-12)
 
 
 def test_a_run_has_p_values_and_q_values_of_all_its_pairs_of_a_measure():
