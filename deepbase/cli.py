@@ -92,6 +92,8 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, metavar="N",
               help="Sequences per forward.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="A torch device; auto is an accelerator or the CPU.")
+@click.option("--memory", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True, metavar="GB",
+              help="For what measures keep of the data; the rest goes to disk, or into counts.")  # fmt: skip
 @click.option("--text", metavar="COLUMN", help="The dataset's column of texts.")
 @loading_options
 @click.option("--checkpoint", type=click.FloatRange(0), default=5.0, show_default=True, metavar="SECONDS",

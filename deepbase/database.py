@@ -362,6 +362,7 @@ class Database:
         seed: int = 0,
         batch_size: int = 32,
         device: str = "auto",
+        memory: float = 2.0,
         tokenize: Any = None,
         text: str | None = None,
         padding: Padding | None = None,
@@ -395,6 +396,8 @@ class Database:
             seed: of the random order of the records.
             batch_size: how many sequences go through the model together.
             device: `auto`, or a torch device.
+            memory: gigabytes for what measures keep of the data: beyond it, activations go to disk, and measures of
+                order count in bins, with an error that `note` states.
             tokenize, padding, allow_pickle, trust_remote_code: of a model that is not registered.
             text: the column of texts of a dataset that is not registered.
             resume: go on with this run, which was interrupted or failed; it is what it was, so nothing else is given.

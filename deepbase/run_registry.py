@@ -34,7 +34,7 @@ Observe = Callable[["Progress"], None]
 
 T = TypeVar("T")
 
-OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "error", "confidence")
+OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "memory", "error", "confidence")
 """The arguments of `Database.inspect` that a spec has as they are."""
 LOADING = ("padding", "allow_pickle", "trust_remote_code")
 """Those that say how to load a model, beside its tokenizer."""

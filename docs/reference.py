@@ -139,9 +139,9 @@ def _measures() -> str:
     ]
     lines += [f"* {note}" for note in ORDER_NOTES[:WITHIN] if note]
     lines.append(
-        "\nA measure of order is exact where all values that it compares fit the memory that it has, 2 GB for all\n"
-        "layers of a run together. Beyond, it goes on with counts by bins of the values, and its `note` says how far\n"
-        "off the score may be at most, as in *approximate: within 0.001 of the exact value*.\n\n"
+        "\nA measure of order is exact where all values that it compares fit the memory that it has, 2 GB for\n"
+        "all layers of a run together (`memory`). Beyond, it goes on with counts by bins of the values, and its\n"
+        "`note` says how far off the score may be at most, as in *approximate: within 0.001 of the exact value*.\n\n"
         "`p_value` is of no association between a unit and a hypothesis. It counts records, not symbols: the sums\n"
         "over 16 random groups of whole records are the observations of a t-test. The measures of moments have it,\n"
         "`spearman` and `auroc` with `tested := true`; with `permutations` all measures of units have p-values, from\n"

@@ -196,7 +196,7 @@ def test_permutations_without_room_are_refused_before_anything_runs(db):
     with pytest.raises(MeasureError) as error:
         db.inspect(wide(), "texts", ["symbol = 'a'", "symbol = 'b'"], ["pearson(permutations := 1000000)"], layers="*")
     assert str(error.value) == (
-        "1,000,000 permutations of 2 hypotheses for 600 units need 4.5 GB, and there are 2. "
-        "Inspect fewer units, hypotheses or groups of records, or ask for fewer permutations."
+        "1,000,000 permutations of 2 hypotheses for 600 units need 4.5 GB, and there are 2.0 (memory). "
+        "Inspect fewer units or hypotheses, ask for fewer permutations, or give more memory."
     )
     assert db.sql("SELECT count(*) FROM runs").fetchall() == [(0,)]

@@ -42,9 +42,6 @@ from deepbase.measures.own import a_state, named_arrays
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec
 
-MEMORY = 2**31
-"""Bytes that the states of a run may take which can do with more or with less."""
-
 LayerStates = Mapping[str, Mapping[type[AbstractState], AbstractState]]
 """The states by layer and type."""
 Slice = tuple[str | None, ...]
@@ -145,7 +142,17 @@ class Job:
     def memory(self, layer: ChosenLayer) -> int:
         """Bytes that one state of a layer may take, where it can do with more or with less."""
         units = sum(x.width for part in self.parts for x in part.layers)
-        return MEMORY * layer.width // (units * self.records.slices)
+        return self.room * layer.width // (units * self.records.slices * max(1, self.elastic))
+
+    @property
+    def room(self) -> int:
+        """Bytes for what measures keep of the data."""
+        return int(self.spec.memory * 2**30)
+
+    @cached_property
+    def elastic(self) -> int:
+        """How many kinds of states can do with more memory or with less, and share it."""
+        return sum(kind.memory(1, 1, 2**20, 2**10) != kind.memory(1, 1, 2**20, 2**40) for kind in self.state_types)
 
     @cached_property
     def targets(self) -> Mapping[AbstractMeasure, list[tuple[str | None, Target]]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
-from deepbase.engine.base import MEMORY, ChosenLayer, Job, Part
+from deepbase.engine.base import ChosenLayer, Job, Part
 from deepbase.errors import HypothesisError, MeasureError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import columns_at, symbols_schema
@@ -135,12 +135,12 @@ def _check_room(job: Job) -> None:
     asked = [kind for kind in job.state_types if issubclass(kind, PermutedMoments)]
     hypotheses, layers = len(job.labels.labels), [x for part in job.parts for x in part.layers]
     needed = sum(kind.memory(x.width, hypotheses, 0, 0) for kind in asked for x in layers) * job.records.slices
-    if needed > MEMORY:
+    if needed > job.room:
         permutations = sum(kind.permutations for kind in asked)
         raise MeasureError(
             f"{permutations:,} permutations of {hypotheses:,} hypotheses for {sum(x.width for x in layers):,} units "
-            f"need {needed / 2**30:.1f} GB, and there are {MEMORY / 2**30:.0f}",
-            "Inspect fewer units, hypotheses or groups of records, or ask for fewer permutations.",
+            f"need {needed / 2**30:.1f} GB, and there are {job.room / 2**30:.1f} (memory)",
+            "Inspect fewer units or hypotheses, ask for fewer permutations, or give more memory.",
         )
 
 

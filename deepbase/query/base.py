@@ -8,6 +8,7 @@ resumed. Nothing in it is an object: models, datasets and hypotheses are named.
 from __future__ import annotations
 
 import itertools
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -47,6 +48,8 @@ class InspectSpec:
         seed: of the order of the records.
         batch_size: how many sequences go through the model together, at most.
         device: `auto`, or a torch device.
+        memory: gigabytes (2**30 bytes) for what measures keep of the data: beyond it, activations go to disk, and
+            measures of order count in bins.
         error: the half width that the interval of an answer may have at most.
         confidence: of these intervals.
         query: the SQL that asked for it; empty where none did.
@@ -73,6 +76,7 @@ class InspectSpec:
     seed: int = 0
     batch_size: int = 32
     device: str = "auto"
+    memory: float = 2.0
     error: float = 0.01
     confidence: float = 0.95
     query: str = ""
@@ -86,11 +90,15 @@ class InspectSpec:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise QueryError(f"{name} cannot be {value!r}", f"Give a whole number from {least} up.")
-        for name, low, bound in (("error", 0.0, "above 0"), ("confidence", 0.5, "from 0.5 up")):
+        for name, low, high, hint in (
+            ("error", 0.0, 1.0, "a number above 0 and below 1"),
+            ("confidence", 0.5, 1.0, "a number from 0.5 up and below 1"),
+            ("memory", 0.0, math.inf, "a number of gigabytes above 0"),
+        ):
             share = getattr(self, name)
             number = isinstance(share, int | float) and not isinstance(share, bool)
-            if not number or not low <= share < 1 or share == 0:
-                raise QueryError(f"{name} cannot be {share!r}", f"Give a number {bound} and below 1.")
+            if not number or not low <= share < high or share == 0:
+                raise QueryError(f"{name} cannot be {share!r}", f"Give {hint}.")
         if self.behavior == "derivative" and self.at == "record":
             raise QueryError(
                 "a record has no derivative: it is one symbol, and nothing comes before it",
