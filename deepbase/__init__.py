@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import os
 
+    from deepbase import testing
     from deepbase.database import Database
     from deepbase.errors import DeepBaseError
     from deepbase.inspection import Inspection
@@ -50,6 +51,7 @@ _HOMES = {
     "Values": "deepbase.measures.base:Values",
     "hypothesis": "deepbase.labels.hypothesis:hypothesis",
     "pair_values": "deepbase.measures.pairs:pair_values",
+    "testing": "deepbase.testing",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "hypothesis",
     "inspect",
     "pair_values",
+    "testing",
 ]
 
 
@@ -105,7 +108,8 @@ def inspect(model: Any, dataset: Any, hypotheses: Any, measures: Any = ("pearson
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         module, _, attribute = _HOMES[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        home = importlib.import_module(module)
+        return getattr(home, attribute) if attribute else home
     raise AttributeError(f"module 'deepbase' has no attribute {name!r}")
 
 

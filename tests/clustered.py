@@ -62,7 +62,7 @@ class Symbols:
         bounds = sorted({0, end - first, *(c for c in cuts if c < end - first)})
         x, state = torch.from_numpy(self.x[first:end]), None
         for a, b in itertools.pairwise(bounds):
-            batch = replace(BatchLabels.of(labels, a, b - a, shift, CPU, recorded=True), place=(block, a))
+            batch = replace(BatchLabels.of(labels, a, b - a, shift, CPU, recorded=True), of_block=(block, a))
             state = kind.first(x[a:b], batch, PLENTY) if state is None else state.update(x[a:b], batch)
         return state
 

@@ -8,25 +8,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from harness import (
-    CONSTANT_HYPOTHESIS,
-    CONSTANT_UNIT,
-    CPU,
-    FEW,
-    FEW_NEGATIVES,
-    FEW_POSITIVES,
-    NEEDS,
-    NOT_FINITE,
-    PLENTY,
-    Data,
-    label_behavior,
-    label_shift,
-)
 
 from deepbase.blocks import ConfoundBehavior, Floats, Ints, Kind
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target
 from deepbase.measures.batch import BatchLabels
+from deepbase.testing import CPU, PLENTY, Data, label_behavior, label_shift
 
+FEW = "fewer than 2 symbols have a value of the hypothesis"
+NOT_FINITE = "unit has NaN or infinite activations"
+CONSTANT_UNIT = "unit is constant"
+CONSTANT_HYPOTHESIS = "hypothesis is constant"
+NEEDS = "measure needs a {} hypothesis"
+FEW_POSITIVES = "hypothesis has fewer than 2 positives"
+FEW_NEGATIVES = "hypothesis has fewer than 2 negatives"
 TOO_FEW = "too few symbols have a value of all that is given"
 UNIT = "unit is determined by what is given"
 HYPOTHESIS = "hypothesis is determined by what is given"

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from harness import CPU, Data, label_behavior, label_shift
 
 from deepbase.measures.batch import BatchLabels
 from deepbase.measures.rows import Rows
+from deepbase.testing import CPU, Data, label_behavior, label_shift
 
 RECORDS, LENGTH = 60, 7
 

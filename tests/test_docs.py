@@ -13,9 +13,12 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import forks
 from pages import PAGES, ROOT, blocks, copy_examples, same
 
 NOT_RUN = ("make ", "git ", "cd ")
@@ -39,11 +42,17 @@ def folder(tmp_path: Path) -> Path:
     return copy_examples(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def programs() -> Iterator[str]:
+    """Where the shell finds `deepbase` and `python`."""
+    with tempfile.TemporaryDirectory() as short, forks(Path(short)) as folder:
+        yield os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
-def test_commands_print_what_the_page_says(page: Path, folder: Path) -> None:
+def test_commands_print_what_the_page_says(page: Path, folder: Path, programs: str) -> None:
     script = "\n".join(f"{c}\necho; echo '---- end of {i}'" for i, (c, _) in enumerate(commands(page)))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PATH": programs, "PYTHONUNBUFFERED": "1"}
     environment.pop("DEEPBASE_DB", None)
     shell = subprocess.run(
         ["bash", "-c", script],

@@ -96,6 +96,8 @@ def test_imports_go_one_way(name):
     if stage in ("cli", "cli_options"):
         heavy = stages & (STAGES | {"engine"})
         assert heavy <= {"labels"}, "the command line calls the database, and lists the library"
+    assert stages <= {"testing", "measures", "blocks", "errors"} or stage != "testing", "it knows measures alone"
+    assert "testing" not in stages or stage in ("testing", "__init__"), "what tries measures is no part of them"
     assert not stages & {"demo", "selftest"} or stage in ("cli", "demo"), "what shows the product is no part of it"
 
 

@@ -51,6 +51,7 @@ class Extremes(deepbase.MeasureState):
             for rows, kept, take in ((known & true, least, torch.amin), (known & ~true, greatest, torch.amax)):
                 if rows.any():
                     kept[h] = take(torch.stack([kept[h], take(units[rows], 0)]), 0)
+        least[:, ~units.isfinite().all(0)] = math.nan  # for good: NaN stays NaN in every minimum
         return Extremes(least, greatest)
 
     def merge(self, other):

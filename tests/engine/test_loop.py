@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers
-from harness import REFERENCES, Data, expected
+from harness import expected, tolerance
 from torch import nn
 
 import deepbase
 from deepbase.blocks import Floats
+from deepbase.testing import Data
 
 Scores = dict[tuple[str, int, str, str], tuple[float | None, str | None, int, int]]
 Row = dict[str, Any]
@@ -169,8 +170,7 @@ def assert_textbook(found: Scores, data: Data, record: npt.NDArray[np.int64]) ->
         should, why = expected(measure, data, f"{layer}:{unit}", name)
         right = note == why and (score is None) == (should is None)
         if right and score is not None and should is not None:
-            x = data.units[f"{layer}:{unit}"][known].astype(np.float64)
-            right = abs(score - should) <= REFERENCES[measure].error(should, x)
+            right = abs(score - should) <= tolerance(measure, data, f"{layer}:{unit}", name)
         right &= symbols == known.sum() and records == len(np.unique(record[known]))
         if not right:
             wrong.append(f"{measure} of {layer}:{unit} and {name}: {score} ({note}) instead of {should} ({why})")

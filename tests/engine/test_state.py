@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from harness import CPU, block_state, hard_data, label_shift
 from safetensors import safe_open
 
 from deepbase.blocks import Block
 from deepbase.engine.base import RunState, SliceState
 from deepbase.measures.registry import MEASURES
+from deepbase.testing import CPU, block_state, hard_data, label_shift
 
 KINDS = tuple(dict.fromkeys(m.state_type for m in MEASURES.values() if m.state_type.saved))
 LAYERS = ("encoder.layer.0", "h.1.mlp/odd name", "module")

@@ -24,7 +24,7 @@ from given_data import (
     usual_note,
     with_confounds,
 )
-from harness import TOLERANCE, Data, hard_data, label_shift, merged
+from harness import TOLERANCE
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -34,6 +34,7 @@ from deepbase.errors import MeasureError
 from deepbase.measures.batch import GROUPS
 from deepbase.measures.partial import GivenMoments
 from deepbase.measures.registry import MEASURES, measures, parse_call
+from deepbase.testing import Data, hard_data, label_shift, merged
 
 PEARSON, DIFFERENCE = (MEASURES[name](given=("z",)) for name in ("pearson", "mean_difference"))
 BOTH = pytest.mark.parametrize("measure", [PEARSON, DIFFERENCE], ids=lambda m: m.name)

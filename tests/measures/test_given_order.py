@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 from given_data import (
+    CONSTANT_UNIT,
     HYPOTHESIS,
     SETS,
     TOO_FEW,
@@ -21,7 +22,7 @@ from given_data import (
     usual_note,
     with_confounds,
 )
-from harness import CONSTANT_UNIT, PLENTY, TOLERANCE, Data, hard_data, merged
+from harness import TOLERANCE
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
@@ -30,6 +31,7 @@ from deepbase.measures.order.strata import strata
 from deepbase.measures.probes.group import UnitGroup
 from deepbase.measures.registry import MEASURES, measures
 from deepbase.measures.rows import Rows
+from deepbase.testing import PLENTY, Data, hard_data, merged
 
 AUROC = MEASURES["auroc"](given=("z",))
 WHOLE = with_confounds(hard_data())

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from harness import CPU, block_state, hard_data, label_shift, targets_of
+from sklearn.metrics import f1_score
+from sklearn.neighbors import NearestCentroid
 
 import deepbase
 from deepbase.errors import MeasureError
+from deepbase.measures.batch import BatchLabels
 from deepbase.measures.own import UNKNOWN, checked, conventional, naming, tried
+from deepbase.measures.probes.base import AbstractProbe, classified
 from deepbase.measures.registry import MEASURES, call_text, measures
 from deepbase.python_files import execute
+from deepbase.testing import CPU, Reference, check_measure, hard_data, label_behavior, label_shift
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "my_measures.py"
 GOOD = """
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import torch
 import deepbase
 
@@ -188,12 +192,6 @@ def test_values_that_are_not_finite_have_the_one_note():
 
 
 def test_labels_say_where_they_have_a_value():
-    from harness import label_behavior
-
-    from deepbase.measures.batch import (
-        BatchLabels,
-    )
-
     data = hard_data(40)
     labels = BatchLabels.of(label_behavior(data), 0, 40, label_shift(data), CPU)
     np.testing.assert_array_equal(labels.known.numpy(), ~np.isnan(data.y))
@@ -222,39 +220,63 @@ def test_annotated_facts_and_shipped_states_will_do():
     tried(checked(Share, "'Share'")())
 
 
-@pytest.mark.parametrize("cuts", [(), (7,), (1, 2, 40, 55)])
-def test_the_examples_of_the_page_are_their_textbook_values(cuts):
-    """`Slope` against least squares, `Margin` against the extremes, on data with NULLs, over batches and merges."""
-    module = vars(execute(EXAMPLES, MeasureError))
-    data = hard_data(90)
-    finite = [i for i, x in enumerate(data.units.values()) if np.isfinite(x).all()]
-    shift = label_shift(data)
-    for name in ("Slope", "Margin"):
-        measure = checked(module[name], name)()
-        targets = {n: t for n, t in targets_of(measure, data).items() if t.kind in measure.kinds}
-        first, second = (
-            block_state(measure.state_type, data.rows(a, b), cuts, shift=shift) for a, b in ((0, 60), (60, 90))
-        )
-        state = first.merge(second)
-        state = type(state).from_arrays(state.arrays(), CPU)
-        values = conventional(
-            measure, measure.compute(state, list(targets.values())), list(targets.values()), len(data.units)
-        )
-        compared = 0
-        for h, hypothesis in enumerate(targets):
-            y = data.hypotheses[hypothesis]
-            for u in finite:
-                score = values.unit_score[h, u]
-                if np.isnan(score):
-                    continue
-                x = list(data.units.values())[u].astype(np.float64)[~np.isnan(y)]
-                known = y[~np.isnan(y)]
-                if name == "Slope":
-                    centred = known - known.mean()
-                    expected = (centred @ (x - x.mean())) / (centred @ centred)
-                    scale = x.std() / known.std()
-                else:
-                    expected, scale = x[known == 1].min() - x[known == 0].max(), 0.0
-                assert score == pytest.approx(expected, abs=max(1e-5 * scale, 1e-6 * abs(expected)), rel=1e-9)
-                compared += 1
-        assert compared > 20
+def loaded_example(name: str) -> type[deepbase.Measure]:
+    return vars(execute(EXAMPLES, MeasureError))[name]
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_the_slope_of_the_page_is_that_of_least_squares(standardized):
+    """Its tolerance is in units of the slope at which unit and hypothesis would be one line."""
+
+    def slope(x, y):
+        centred = y - y.mean()
+        return (centred @ (x - x.mean())) / (centred @ centred) / (x.std() if standardized else 1)
+
+    def tolerance(_, x, y):
+        return 1e-5 * (1 if standardized else x.std()) / y.std()
+
+    check_measure(loaded_example("Slope")(standardized), Reference(slope, tolerance))
+
+
+def test_the_margin_of_the_page_is_that_of_the_extremes():
+    defined = ("constant unit", "few positives", "few negatives")
+    reference = Reference(lambda x, y: x[y == 1].min() - x[y == 0].max(), 1e-6, defined=defined)
+    with pytest.raises(AssertionError, match=r"check 'one pass' .*\n  unit 'heavy tails', hypothesis 'half': -39\."):
+        check_measure(loaded_example("Margin"), reference)  # a difference of two float32
+    check_measure(loaded_example("Margin"), Reference(reference.score, defined=defined))
+
+
+@dataclass(frozen=True)
+class Nearest(AbstractProbe):
+    """A probe of one's own: of two means, the nearer one; a unit weighs as much as they differ in it."""
+
+    name = "nearest"
+    description = "the nearer of two means"
+    kinds = ("boolean",)
+
+    def fit(self, fold, kind):
+        x, y = (torch.cat(parts).double() for parts in zip(*fold.train.read(), strict=True))
+        true, false = (w.T @ x / w.sum(0)[:, None] for w in (y, 1 - y))
+        weights = true - false
+        return classified((weights, -((true + false) / 2 * weights).sum(1)), fold, kind)
+
+
+def nearest(x, y, held_x, held_y):
+    fit = NearestCentroid().fit(x, y)
+    return f1_score(held_y, fit.predict(held_x)), fit.centroids_[1] - fit.centroids_[0]
+
+
+def test_a_probe_of_ones_own_passes_the_same_checks():
+    check_measure(Nearest, nearest)
+
+
+def test_a_probe_that_learns_from_the_held_out_records_is_found():
+    @dataclass(frozen=True)
+    class Peeking(Nearest):
+        name = "peeking"
+
+        def fit(self, fold, kind):
+            return super().fit(replace(fold, train=fold.test), kind)
+
+    with pytest.raises(AssertionError, match=r"^measure 'peeking', check 'reference' \(hypothesis 'yes'\): the"):
+        check_measure(Peeking, nearest)

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 import torch
-from harness import Data, block_state, merged
 from torch import nn
 
 import deepbase
 from deepbase.measures.moments import PairMoments
 from deepbase.measures.registry import measures
 from deepbase.measures.significance import q_values
+from deepbase.testing import Data, block_state, merged
 
 
 def clustered(records, length, rate, seed=0, units=100, hypotheses=100, effect=0.0):
