@@ -14,9 +14,7 @@ from deepbase.errors import InspectionError
 
 if TYPE_CHECKING:
     from deepbase.database import Database
-    from deepbase.measures.base import (
-        AbstractMeasure,
-    )
+    from deepbase.measures.base import AbstractMeasure
 
 OUTPUTS = {
     ".parquet": "FORMAT parquet",
@@ -52,6 +50,11 @@ class Inspection:
     def falling(self) -> list[str]:
         """Those of the run's measures of which less is better."""
         return [m.call for m in self._measures() if not m.higher_is_better]
+
+    @property
+    def asks_for_tests(self) -> bool:
+        """Whether one of the run's measures has an option that is there for p-values alone."""
+        return any(m.needs_records for m in self._measures())
 
     @property
     def unsigned(self) -> list[str]:

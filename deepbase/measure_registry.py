@@ -25,9 +25,7 @@ from deepbase.query.clause import KEYWORDS
 from deepbase.store import Store
 
 if TYPE_CHECKING:
-    from deepbase.measures.base import (
-        AbstractMeasure,
-    )
+    from deepbase.measures.base import AbstractMeasure
 
 OBJECT = "python"
 """The source of a class that was handed over, and cannot be loaded again."""
@@ -183,9 +181,7 @@ class Measures:
         """
         from dataclasses import fields
 
-        from deepbase.measures.base import (
-            option_text,
-        )
+        from deepbase.measures.base import option_text
 
         known = self.known()
         if name not in known:
@@ -231,9 +227,7 @@ class Measures:
 
     def _classes_of(self, source: Any) -> list[Found]:
         """The measures of a file, or the one that was handed over; none where that is one of DeepBase's."""
-        from deepbase.measures.base import (
-            AbstractMeasure,
-        )
+        from deepbase.measures.base import AbstractMeasure
         from deepbase.measures.own import is_own
 
         if isinstance(source, str | Path):
@@ -310,9 +304,7 @@ def _made(kind: type[AbstractMeasure], shown: str) -> AbstractMeasure:
 
 def _classes(module: Any) -> dict[str, type[AbstractMeasure]]:
     """The measures that a module defines, by the names of their classes; not what they only have in common."""
-    from deepbase.measures.base import (
-        AbstractMeasure,
-    )
+    from deepbase.measures.base import AbstractMeasure
 
     own = {
         id(v): k

@@ -90,7 +90,7 @@ def test_inspect_writes_a_file_and_keeps_nothing_where_it_is_told_so(cli, model_
 def test_options_reach_the_run(cli, study):
     done = cli("inspect", "net", "lines", "-H", "is_vowel", "-m", "mean_difference", "-m", "pearson", "--layers", "mi*",
                "--at", "word", "--behavior", "abs", "--where", "length(text) > 5", "--records", 3, "--seed", 7,
-               "--batch-size", 2, "--window", "--exact", "--device", "cpu", "--checkpoint", 0,
+               "--batch-size", 2, "--window", "--exact", "--device", "cpu", "--memory", 0.5, "--checkpoint", 0,
                "--unit", 1, "--unit", 0, "--group-by", "dataset",
                "--group-by", "parameters", "--error", 0.05, "--confidence", 0.9)  # fmt: skip
     assert done.exit_code == 0, done.stderr
@@ -100,7 +100,8 @@ def test_options_reach_the_run(cli, study):
         "models": ["net"], "dataset": "lines", "hypotheses": ["is_vowel"], "measures": ["mean_difference", "pearson"],
         "layers": [], "units": {"net": {"mix": [[0, 2]]}}, "group_by": ["inputs.dataset", "models.parameters"],
         "at": "word", "behavior": "abs", "where": "length(text) > 5", "selection": "", "records": 3, "window": True,
-        "seed": 7, "batch_size": 2, "device": "cpu", "error": 0.05, "confidence": 0.9, "query": "",
+        "seed": 7, "batch_size": 2, "device": "cpu", "memory": 0.5, "error": 0.05, "confidence": 0.9,
+            "query": "",
     }  # fmt: skip
 
 

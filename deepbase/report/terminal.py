@@ -37,6 +37,8 @@ COUNTS = {
     "symbols_without_word": "symbols that touch no word",
     "words_without_symbol": "words that no symbol touches",
 }
+TOGETHER = ("group_score", "control_score", "selectivity", "shuffled_score", "baseline_score")
+"""The columns of scores that the units of a group have together."""
 
 
 def console() -> Console:
@@ -182,15 +184,19 @@ def show_scores(found: Inspection, form: str, top: int | None) -> None:
 def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
 
-    0 is for all, with those without a score. A column for the model or the slice is there if there are several. Units
+    0 is for all, with those without a score. A column for the model or the slice is there if there are several; those
+    of controls and p-values, if they were asked for. Units
     of probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row,
     and so is each group that is compared with another.
     """
     spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]
     columns = ["slice", *columns] if spec["group_by"] else columns
-    if found.scores.aggregate("count(group_score)").fetchall()[0][0]:
-        columns.insert(columns.index("unit"), "group_score")
+    counts = found.scores.aggregate(", ".join(f"count({name})" for name in TOGETHER)).fetchall()[0]
+    at = columns.index("unit")
+    columns[at:at] = [name for name, count in zip(TOGETHER, counts, strict=True) if count]
+    if found.asks_for_tests:
+        columns[columns.index("symbols") : columns.index("symbols")] = ["p_value", "q_value"]
     parts = "measure, hypothesis, slice"
     falling, unsigned = (f"measure IN {_sql_list(calls)}" for calls in (found.falling, found.unsigned))
     best = f"if({falling}, -group_score, group_score) DESC NULLS LAST"
