@@ -101,7 +101,7 @@ def test_options_reach_the_run(cli, study):
         "layers": [], "units": {"net": {"mix": [[0, 2]]}}, "group_by": ["inputs.dataset", "models.parameters"],
         "at": "word", "behavior": "abs", "where": "length(text) > 5", "selection": "", "records": 3, "window": True,
         "seed": 7, "batch_size": 2, "device": "cpu", "memory": 0.5, "error": 0.05, "confidence": 0.9,
-            "query": "",
+        "query": "",
     }  # fmt: skip
 
 

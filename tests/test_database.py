@@ -407,7 +407,7 @@ def test_the_file_is_plain_and_documented(db, path):
             "SELECT schema_name, table_name, comment FROM duckdb_tables() UNION ALL "
             "SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal"
         ).fetchall()
-        assert len(relations) == 15
+        assert len(relations) == 16
         for schema, name, comment in relations:
             assert comment, f"{schema}.{name} has no comment"
             plain.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()

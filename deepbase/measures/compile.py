@@ -6,10 +6,14 @@ cannot be imported, nothing is compiled, and what needs a loop does the same wit
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,13 +50,50 @@ def in_shares(units: int, tile: int, work: Callable[[int, int], None]) -> None:
     """
     threads = torch.get_num_threads()
     share = max(1, math.ceil(units / (threads * tile))) * tile
-    first, *rest = [(i, min(i + share, units)) for i in range(0, max(units, 1), share)]
-    others = [_pool(threads).submit(work, *span) for span in rest]
-    try:
-        work(*first)
-    finally:
-        for other in others:
-            other.result()
+    spans = [(i, min(i + share, units)) for i in range(0, max(units, 1), share)]
+    rest, failures = iter(spans), []
+
+    def several(_data: object = None) -> None:
+        try:
+            for span in rest:
+                work(*span)
+        except BaseException as failure:  # which must not end in a thread of C
+            failures.append(failure)
+
+    if len(spans) > 1:
+        _in_team(several, len(spans))
+    several()
+    if failures:
+        raise failures[0]
+
+
+def _in_team(work: Callable[[object], None], threads: int) -> None:
+    """Call `work` in several threads, which return when all are done.
+
+    Between two operations torch's own threads wait for the next by spinning, for milliseconds. Another thread would
+    have to share a core with one of them; so the work is given to them, as torch itself gives it.
+    """
+    parallel = _openmp()
+    if parallel:
+        parallel(_CALLBACK(work), None, threads, 0)
+        return
+    others = [_pool(threads).submit(work, None) for _ in range(threads - 1)]
+    work(None)
+    for other in others:
+        other.result()
+
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _openmp() -> Callable[..., None] | None:
+    """`GOMP_parallel` of the OpenMP that torch has loaded: GCC's `#pragma omp parallel`; None where it has another."""
+    for file in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"):
+        with contextlib.suppress(OSError, AttributeError):
+            found: Callable[..., None] = ctypes.CDLL(str(file), mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
+            return found
+    return None
 
 
 @cache

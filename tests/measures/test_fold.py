@@ -56,6 +56,13 @@ def test_loops_and_torch_fold_alike(monkeypatch, symbols, units, kinds, nulls):
         same(*clean)
 
 
+@pytest.fixture(params=["the threads of torch", "others"])
+def _team(request, monkeypatch):
+    if request.param == "others":
+        monkeypatch.setattr(compiling, "_openmp", lambda: None)
+
+
+@pytest.mark.usefixtures("_team")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("units", [0, 1, 63, 64, 65, 128, 129, 1000])
 def test_shares_are_each_unit_once(monkeypatch, threads, units):
@@ -65,6 +72,7 @@ def test_shares_are_each_unit_once(monkeypatch, threads, units):
     assert sorted(seen) == list(range(units))
 
 
+@pytest.mark.usefixtures("_team")
 def test_what_goes_wrong_in_a_share_comes_out(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
