@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import duckdb
 
 from deepbase.blocks import Column, Kind, Layer
-from deepbase.errors import CatalogError, nearest
+from deepbase.errors import CatalogError, DeepBaseError, nearest
 
 Noun = Literal["model", "dataset", "hypothesis", "measure", "run"]
 TABLES: dict[Noun, str] = {
@@ -131,6 +131,29 @@ def taken(noun: Noun, name: str, but: str = "") -> CatalogError:
         f"there is already a {noun} '{name}'{but and ', '}{but}",
         "Choose another name, remove it, or replace it (--replace, replace=True).",
     )
+
+
+def refuse_namesakes(
+    rows: Iterable[HypothesisRow] | Iterable[MeasureRow], several: str, error: type[DeepBaseError]
+) -> None:
+    """Refuse different rows of one name.
+
+    Args:
+        rows: to be written together.
+        several: what they are.
+        error: what to raise.
+
+    Raises:
+        DeepBaseError: if two have the same name.
+    """
+    seen: dict[str, HypothesisRow | MeasureRow] = {}
+    for row in rows:
+        name = row.hypothesis if isinstance(row, HypothesisRow) else row.measure
+        if (other := seen.setdefault(name, row)) != row:
+            raise error(
+                f"two {several} are called '{name}': one from {other.source} and one from {row.source}",
+                "Rename one of them.",
+            )
 
 
 def names(cursor: duckdb.DuckDBPyConnection, noun: Noun) -> list[str]:

@@ -173,14 +173,7 @@ class Hypotheses:
 
         What comes from the same file again takes its own place; what is handed over, only if it is handed over `again`.
         """
-        seen: dict[str, HypothesisRow] = {}
-        for row, _ in found:
-            if seen.setdefault(row.hypothesis, row) != row:
-                raise HypothesisError(
-                    f"two hypotheses are called '{row.hypothesis}': one from {seen[row.hypothesis].source} and one "
-                    f"from {row.source}",
-                    "Rename one of them.",
-                )
+        catalog.refuse_namesakes((row for row, _ in found), "hypotheses", HypothesisError)
         with self.store.transaction() as cursor:
             known = catalog.hypotheses(cursor)
             for row, function in found:

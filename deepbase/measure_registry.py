@@ -209,14 +209,7 @@ class Measures:
 
         What comes from the same file again takes its own place; what is handed over, only if it is handed over `again`.
         """
-        seen: dict[str, MeasureRow] = {}
-        for row, _ in found:
-            if seen.setdefault(row.measure, row) != row:
-                raise MeasureError(
-                    f"two measures are called '{row.measure}': one from {seen[row.measure].source} and one from "
-                    f"{row.source}",
-                    "Rename one of them.",
-                )
+        catalog.refuse_namesakes((row for row, _ in found), "measures", MeasureError)
         with self.store.transaction() as cursor:
             known = catalog.measures(cursor)
             for row, _ in found:
