@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -40,6 +40,9 @@ from deepbase.query.slices import slice_sql
 from deepbase.query.source import Source
 from deepbase.relation import translated
 from deepbase.run_registry import OF_SPEC
+
+if TYPE_CHECKING:
+    from deepbase.measures.base import AbstractMeasure
 
 OF_RUN = (*OF_SPEC, "exact")
 """The options that WITH takes."""
@@ -243,7 +246,8 @@ class _Clause:
             targets = planner.targets()
             named = planner.compared_names()
         finally:
-            connection.unregister(KNOWN)
+            if self.clause.hypotheses:
+                connection.unregister(KNOWN)
         specs = [self._spec(t, asked, found, options, named) for t in targets]
         rewrite = partial(self._rewritten, scope, predicates, found, planner.only_records)
         return Inspected(tuple(specs), rewrite)
@@ -285,17 +289,29 @@ class _Clause:
         try:
             text = call_text(call.name.name, options, self.measures)
             measure, *_ = measures([text], self.measures)
-            if not measure.kinds:
-                what = "is a fact of a unit, and compares it with no hypothesis"
-                what = "compares groups of units, and none with a hypothesis" if measure.grouped else what
-                raise MeasureError(
-                    f"measure '{measure.name}' {what}",
-                    f"Ask for it with FROM inspect(model := ..., dataset := ..., measures := ['{measure.name}']).",
-                )
+            self._check_needs(measure)
         except MeasureError as error:
             token = next((o.name for o in call.options if f"'{o.name.name}'" in error.message), call.name)
             raise at_token(error.message, error.hint, self.source, token, self.statement.whole) from error
         return text
+
+    def _check_needs(self, measure: AbstractMeasure) -> None:
+        """Hypotheses are there for measures that need them, and for no others.
+
+        Raises:
+            MeasureError: if not.
+        """
+        if self.clause.hypotheses is None and measure.kinds:
+            raise MeasureError(
+                f"measure '{measure.name}' compares units with a hypothesis",
+                "Name the hypotheses, as in INSPECT U.unit AND H.hypothesis, and add hypotheses H to FROM.",
+            )
+        if self.clause.hypotheses is not None and not measure.kinds:
+            what = "compares groups of units" if measure.grouped else "is a fact of a unit"
+            raise MeasureError(
+                f"measure '{measure.name}' {what}, and needs no hypothesis",
+                f"Ask for it alone, as in INSPECT U.unit USING {measure.name} OVER D.record AS S.",
+            )
 
     def _takes_categories(self, calls: Sequence[str]) -> bool:
         from deepbase.measures.registry import measures
@@ -322,6 +338,8 @@ class _Clause:
 
     def _applicable(self, target: Target, named: frozenset[str], level: Level) -> tuple[str, ...]:
         """The hypotheses without those that only a broad predicate chose, and that the dataset cannot answer."""
+        if self.clause.hypotheses is None:
+            return ()
         broad = [name for name in target.hypotheses if name not in named]
         left_out = self._names(level, [target.dataset]).not_applicable(broad)
         if left_out:
@@ -339,7 +357,7 @@ class _Clause:
         """The statement with the scores of some runs in it."""
         at = self.source.origin[self.select.begin]
         schema, listed = self.statement.schema, ", ".join(map(str, runs))
-        inputs, hypotheses = scope.required("inputs"), scope.required("hypotheses")
+        inputs, hypotheses = scope.required("inputs"), scope.of("hypotheses")
         texts = {inputs.number: Source.made(self._records(found, schema, listed, inputs.roles["inputs"].alias), at)}
         keys: dict[Any, tuple[str, ...]] = {
             "units": ("model", "layer", "unit"),
@@ -349,7 +367,7 @@ class _Clause:
             "inputs": ("run", "slice") if found.records else ("run",),
             "datasets": ("dataset",),
         }
-        if hypotheses.is_plain("hypotheses"):
+        if hypotheses and hypotheses.is_plain("hypotheses"):
             keys["hypotheses"] = ("run", "hypothesis")
             text = (
                 f"(SELECT r.*, h.registered FROM {schema}.run_hypotheses r LEFT JOIN {schema}.hypotheses h "

@@ -104,7 +104,7 @@ class Planner:
         for dataset in chosen:
             of_dataset = units.get(dataset, units.get("", {}))
             names = hypotheses.get(dataset, hypotheses.get("", ()))
-            if of_dataset and names:
+            if of_dataset and (names or self.scope.clause.hypotheses is None):
                 predicate, selection = self._records(dataset)
                 found.append(Target(dataset, of_dataset, tuple(names), predicate, selection))
         if not found:
@@ -197,8 +197,8 @@ class Planner:
         return self.with_records | {self.inputs.number}
 
     def _without_hypotheses(self, component: frozenset[int]) -> frozenset[int]:
-        hypotheses = self.scope.required("hypotheses")
-        return component - {hypotheses.number} if hypotheses.is_plain("hypotheses") else component
+        hypotheses = self.scope.of("hypotheses")
+        return component - {hypotheses.number} if hypotheses and hypotheses.is_plain("hypotheses") else component
 
     def _column(self, query: Source) -> list[str]:
         return sorted(str(x) for x in self.run(query).column(0).to_pylist() if x is not None)
@@ -210,15 +210,17 @@ class Planner:
             alias = quoted(self.inputs.roles["inputs"].alias)
             at = self.inputs.item.text.origin[0]
             texts[self.inputs.number] = Source.made(f"(SELECT dataset FROM datasets) AS {alias}", at)
-        hypotheses = self.scope.required("hypotheses")
-        if hypotheses.is_plain("hypotheses"):
+        hypotheses = self.scope.of("hypotheses")
+        if hypotheses and hypotheses.is_plain("hypotheses"):
             leaf = hypotheses.roles["hypotheses"]
             texts[hypotheses.number] = Source.made(f"{KNOWN} AS {quoted(leaf.alias)}", hypotheses.item.text.origin[0])
         return texts
 
     def _hypotheses(self, datasets: Sequence[str]) -> dict[str, list[str]]:
-        """The hypotheses, by dataset where they depend on it."""
-        relation = self.scope.required("hypotheses")
+        """The hypotheses, by dataset where they depend on it; none where the clause names none."""
+        relation = self.scope.of("hypotheses")
+        if relation is None:
+            return {}
         known = self.nameable(datasets, list(self._compared_hypotheses()))
         table = pa.Table.from_pylist([vars(row) for row in known.values()], schema=_HYPOTHESES)
         self.connection.register(KNOWN, table)
@@ -314,11 +316,9 @@ class Planner:
 
     def _nothing(self, role: Role) -> QueryError:
         """The error of a query that chooses nothing of something."""
-        token = {
-            "units": self.scope.clause.units,
-            "hypotheses": self.scope.clause.hypotheses,
-            "inputs": self.scope.clause.records,
-        }[role].relation
+        clause = self.scope.clause
+        places = {"units": clause.units, "hypotheses": clause.hypotheses or clause.units, "inputs": clause.records}
+        token = places[role].relation
         noun = {"units": "unit", "hypotheses": "hypothesis", "inputs": "dataset or record"}[role]
         names: list[str] = []
         texts = [

@@ -1,6 +1,6 @@
 """The INSPECT clause: its grammar, read off the tokens of a statement.
 
-    INSPECT <units> AND <hypotheses>
+    INSPECT <units> [AND <hypotheses>]
     USING <measure>[(option := value, ...)], ...
     OVER <records>
     [WITH (option := value, ...)]
@@ -8,8 +8,8 @@
 
 It stands between the SELECT list and FROM, as in Sellam et al. 2019, section 4. What makes it a clause, and not a
 column or a table that is called inspect, is the unquoted word behind a SELECT, followed by a name and a dot (or AND):
-nothing that DuckDB accepts has that. The function form, `FROM inspect(model := ..., ...)`, is known by its named
-arguments.
+nothing that DuckDB accepts has that. Measures that need no hypothesis are asked for without one. The function form,
+`FROM inspect(model := ..., ...)`, is known by its named arguments.
 
 Nothing here knows what the names mean; values stay SQL text, which DuckDB evaluates.
 """
@@ -65,7 +65,8 @@ class Clause:
 
     Attributes:
         first, end: its tokens, as a range of their numbers.
-        units, hypotheses, records: what is scored, against what, over what.
+        units, records: what is scored, over what.
+        hypotheses: against what; None for measures that need no hypothesis.
         measures: with what.
         options: of the run.
         alias: what the scores are called.
@@ -74,7 +75,7 @@ class Clause:
     first: int
     end: int
     units: Reference
-    hypotheses: Reference
+    hypotheses: Reference | None
     records: Reference
     measures: tuple[MeasureCall, ...]
     options: tuple[Value, ...]
@@ -147,8 +148,10 @@ class Reader:
         first = self.at
         self.at += 1
         units = self._reference("the units, such as U.unit")
-        self._word("AND", "AND and the hypotheses")
-        hypotheses = self._reference("the hypotheses, such as H.hypothesis")
+        hypotheses = None
+        if self._peek().upper != "USING":
+            self._word("AND", "AND and the hypotheses")
+            hypotheses = self._reference("the hypotheses, such as H.hypothesis")
         self._word("USING", "USING and a measure")
         measures = [self._measure()]
         while self._take(","):

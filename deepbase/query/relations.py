@@ -148,6 +148,7 @@ class Scope:
                 ("hypotheses", clause.hypotheses),
                 ("inputs", clause.records),
             )
+            if reference is not None
         }
         uses = [self._uses(number, item) for number, (item, _) in enumerate(made)]
         self.relations = tuple(
@@ -168,7 +169,8 @@ class Scope:
             for number, (item, several) in enumerate(made)
         )
         self._check_keys("units", clause.units)
-        self._check_keys("hypotheses", clause.hypotheses)
+        if clause.hypotheses:
+            self._check_keys("hypotheses", clause.hypotheses)
         self._check_keys("inputs", clause.records)
 
     def error(self, message: str, hint: str, token: Token) -> QueryError:

@@ -127,12 +127,13 @@ def before_scores(scope: Scope, predicate: Predicate) -> Predicate | None:
     if SCORES not in predicate.relations:
         return predicate
     text = predicate.text
-    owners = {**dict.fromkeys(("model", "layer", "unit"), "units"), "hypothesis": "hypotheses"}
+    owners: dict[str, Role] = {**dict.fromkeys(("model", "layer", "unit"), "units"), "hypothesis": "hypotheses"}
     for column in sorted(predicate.scores, key=lambda c: -c.start):
         role = owners.get(column.names[-1].lower())
-        if role is None or len(column.names) != 2 or column.nested:
+        relation = scope.of(role) if role else None
+        if role is None or relation is None or len(column.names) != 2 or column.nested:
             return None
-        alias = quoted(scope.required(role).roles[role].alias)  # type: ignore[index, arg-type]
+        alias = quoted(relation.roles[role].alias)
         text = text.replace(column.start, column.end, f"{alias}.{quoted(column.names[-1])}")
     return scope.predicate(text)
 

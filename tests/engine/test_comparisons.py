@@ -175,8 +175,13 @@ def test_in_sql(db, texts):
             "SELECT S.unit INSPECT U.unit AND H.hypothesis USING cka(unbiased := true) OVER D.record AS S "
             "FROM units U, hypotheses H, inputs D"
         )
-    assert "measure 'cka' compares groups of units, and none with a hypothesis" in str(error.value)
-    assert "FROM inspect(model := ..., dataset := ..., measures := ['cka'])" in str(error.value)
+    assert "measure 'cka' compares groups of units, and needs no hypothesis" in str(error.value)
+    query = (
+        "SELECT DISTINCT S.layer, S.hypothesis, S.group_score INSPECT U.unit USING cka OVER D.record AS S "
+        "FROM units U, inputs D WHERE U.layer IN ('1', '2') AND U.model = 'net' AND D.dataset = 'texts' "
+        "ORDER BY S.layer"
+    )
+    assert db.sql(query).fetchall() == [("1", "2", near), ("2", "1", near)]
 
 
 def test_on_the_command_line(cli, write, model_file, text_file):

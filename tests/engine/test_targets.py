@@ -120,7 +120,31 @@ def test_facts_in_sql(db):
             "SELECT S.unit INSPECT U.unit AND H.hypothesis USING density OVER D.record AS S "
             "FROM units U, hypotheses H, inputs D"
         )
-    assert "measure 'density' is a fact of a unit, and compares it with no hypothesis" in str(error.value)
+    assert "measure 'density' is a fact of a unit, and needs no hypothesis" in str(error.value)
+    assert "as in INSPECT U.unit USING density OVER D.record AS S." in str(error.value)
+
+
+def test_facts_in_the_clause(db):
+    expected = db.inspect("net", "texts", measures=["density", "mean"], layers="1").scores
+    expected = expected.project("measure, layer, unit, unit_score").order("ALL").fetchall()
+    rows = db.sql(
+        "SELECT S.measure, U.layer, S.unit, S.unit_score INSPECT U.unit USING density, mean OVER D.record "
+        "WITH (seed := 3) AS S FROM models M, units U, inputs D WHERE U.layer = '1' ORDER BY ALL"
+    ).fetchall()
+    assert [r[:3] for r in rows] == [r[:3] for r in expected]
+    assert [r[3] for r in rows] == pytest.approx([r[3] for r in expected], abs=1e-6)
+    some = db.sql(
+        "SELECT unit, hypothesis, S.unit_score INSPECT U.unit USING mean OVER D.record AS S FROM units U, inputs D "
+        "WHERE U.layer = '1' AND D.dataset = 'texts' AND length(D.text) > 3 GROUP BY D.dataset "
+        "HAVING S.unit < 2 AND S.unit_score IS NOT NULL ORDER BY ALL"
+    ).fetchall()
+    assert [r[:2] for r in some] == [(0, None), (1, None)]
+
+
+def test_a_measure_that_compares_needs_the_hypotheses_of_a_clause(db):
+    with pytest.raises(QueryError) as error:
+        db.sql("SELECT S.unit INSPECT U.unit USING pearson OVER D.record AS S FROM units U, inputs D")
+    assert "measure 'pearson' compares units with a hypothesis. Name the hypotheses, as in INSPECT" in str(error.value)
 
 
 def test_a_measure_that_compares_needs_a_hypothesis(db):
