@@ -41,13 +41,16 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
     """
     units = sum(layer.width for part in job.parts for layer in part.layers)
     measures = ", ".join(m.call for m in job.measures)
-    what = f"{_count(units, 'unit')} x {_count(len(hypotheses), 'hypothesis', 'hypotheses')}"
+    what = _count(units, "unit")
+    if hypotheses:
+        what += f" x {_count(len(hypotheses), 'hypothesis', 'hypotheses')}"
     tree = Tree(Text(f"INSPECT {what}, by {measures}"))
     _records(tree, job, cost)
     for part in job.parts:
         _model(tree, part)
-    branch = tree.add(_line("hypotheses", f"{len(hypotheses):,}"))
-    _list(branch, map(_hypothesis, hypotheses, job.labels.labels), len(hypotheses))
+    if hypotheses:
+        branch = tree.add(_line("hypotheses", f"{len(hypotheses):,}"))
+        _list(branch, map(_hypothesis, hypotheses, job.labels.labels), len(hypotheses))
     for kind in job.state_types:
         sharing = [m.call for m in job.measures if m.reads is kind]
         shared = f", shared by {', '.join(sharing)}" if len(sharing) > 1 else f" of {sharing[0]}"

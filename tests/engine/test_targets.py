@@ -139,6 +139,11 @@ def test_facts_in_the_clause(db):
         "HAVING S.unit < 2 AND S.unit_score IS NOT NULL ORDER BY ALL"
     ).fetchall()
     assert [r[:2] for r in some] == [(0, None), (1, None)]
+    plan = db.explain(
+        "SELECT S.unit INSPECT U.unit USING mean OVER D.record AS S FROM units U, inputs D WHERE layer = '1'"
+    )
+    assert plan.startswith("INSPECT 6 units, by mean")
+    assert "hypothes" not in plan
 
 
 def test_a_measure_that_compares_needs_the_hypotheses_of_a_clause(db):
