@@ -28,6 +28,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def _told_of_blocks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no word from inside a block, unless a test asks for it."""
+    monkeypatch.setattr("deepbase.engine.driver.PROGRESS_SECONDS", 1e9)
+
+
 class Reader(nn.Module):
     """A module with memory: what it says of a token depends on those in front of it."""
 

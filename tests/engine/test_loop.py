@@ -409,8 +409,7 @@ def whole(many) -> Iterator[tuple[deepbase.Database, dict[str, Any], list[int]]]
 
 @pytest.mark.parametrize("stop", [StopError, KeyboardInterrupt])
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(whole, stop, blocks, monkeypatch):
-    monkeypatch.setattr("deepbase.engine.driver.PROGRESS_SECONDS", 1e9)  # no word from inside a block
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(whole, stop, blocks):
     db, request, seen = whole
     done = []
 
