@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from deepbase.labels.hypothesis import hypothesis
     from deepbase.measures.base import AbstractMeasure as Measure
     from deepbase.measures.base import AbstractState as MeasureState
-    from deepbase.measures.base import (
-        Target,
-        Values,
-    )
+    from deepbase.measures.base import Target, Values
     from deepbase.measures.batch import BatchLabels
     from deepbase.measures.moments import PairMoments
     from deepbase.measures.pairs import pair_values

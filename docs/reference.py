@@ -16,10 +16,7 @@ import click
 
 import deepbase
 from deepbase.cli import main as cli
-from deepbase.measures.base import (
-    AbstractMeasure,
-    option_text,
-)
+from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.order.scores import ORDER_NOTES, WITHIN
 from deepbase.measures.registry import MEASURES
 

@@ -20,14 +20,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from deepbase.blocks import Floats, Ints
 from deepbase.measures.base import AbstractMeasure, AbstractState
 from deepbase.measures.registry import MEASURES
-from deepbase.testing import (
-    Data,
-    Reference,
-    compare,
-    expected_of,
-    said_bound,
-    scores,
-)
+from deepbase.testing import Data, Reference, compare, expected_of, said_bound, scores
 
 TOLERANCE = 1e-5
 

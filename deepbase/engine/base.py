@@ -33,11 +33,7 @@ from deepbase.blocks import Block, Column, Floats, Ints, Layer, Tokenize
 from deepbase.inputs.stream import Records
 from deepbase.labels.base import Label, categories, whole
 from deepbase.labels.evaluate import Labels
-from deepbase.measures.base import (
-    AbstractMeasure,
-    AbstractState,
-    Target,
-)
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target
 from deepbase.measures.own import a_state, named_arrays
 from deepbase.models.base import InspectableModel
 from deepbase.query.base import InspectSpec

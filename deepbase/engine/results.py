@@ -17,11 +17,7 @@ import pyarrow as pa
 from deepbase.blocks import SCORE_LISTS_SCHEMA, Floats
 from deepbase.engine.base import ChosenLayer, Job, Part, RunState, Slice, SliceState
 from deepbase.engine.comparisons import comparisons
-from deepbase.measures.base import (
-    AbstractMeasure,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractMeasure, Target, Values
 from deepbase.measures.own import conventional
 from deepbase.measures.probes.base import AbstractProbe
 from deepbase.measures.probes.comparisons import AbstractComparison

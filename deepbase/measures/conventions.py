@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Kind
-from deepbase.measures.base import (
-    Target,
-    Values,
-)
+from deepbase.measures.base import Target, Values
 from deepbase.measures.notes import (
     CONSTANT_HYPOTHESIS,
     CONSTANT_UNIT,
@@ -69,6 +66,7 @@ def values(
     evidence: Evidence,
     undefined: int = NOT_FINITE,
     notes: Sequence[str | None] = NOTES,
+    reasons: Sequence[tuple[int, Tensor]] = (),
 ) -> Values:
     """Scores with the conventions applied: a pair without a value is NaN and has a note.
 
@@ -79,12 +77,15 @@ def values(
         evidence: of the same targets.
         undefined: the note of what is not finite.
         notes: what notes there are.
+        reasons: notes of a measure's own, and bool[target, unit] or what broadcasts to it, where they hold; the
+            conventions come before them, and the later one before the earlier.
     """
     device = score.device
     boolean = torch.tensor([t.kind == "boolean" for t in targets], device=device)
     foreign = torch.tensor([t.kind not in takes for t in targets], device=device)
     note = torch.where(score.isfinite(), 0, undefined).to(torch.uint8)
     for code, where in (  # the later one wins
+        *reasons,
         (FEW_NEGATIVES, (boolean & (evidence.n - evidence.positives < 2))[:, None]),
         (FEW_POSITIVES, (boolean & (evidence.positives < 2))[:, None]),
         (wrong_kind(takes), foreign[:, None]),

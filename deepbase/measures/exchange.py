@@ -25,6 +25,7 @@ Memory: `4 * permutations * records` bytes for a block.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -214,27 +215,23 @@ class Exchanged:
             self._sums[permutations] = (n, y, yy)
         return self._sums[permutations]
 
-    def parts(self, permutations: int, what: str) -> list[tuple[int, int]]:
-        """The first symbol and the first permutation of each part of the `values`, or of where they are `valid`."""
-        step = max(CELLS // (ROWS * max(getattr(self.block, what).shape[1], 1)), 1)
-        return [(s, k) for s in range(0, self.symbols, ROWS) for k in range(0, permutations, step)]
-
-    def part(self, permutations: int, what: str, first: int, number: int) -> Part:
-        """One of these parts; it is kept as long as there is room."""
-        key = (permutations, what, first, number)
-        if key not in self._kept:
-            values = getattr(self.block, what)
-            step = max(CELLS // (ROWS * max(values.shape[1], 1)), 1)
-            which = slice(number, min(number + step, permutations))
+    def parts(self, permutations: int, what: str) -> Iterator[Part]:
+        """All parts of the `values`, or of where they are `valid`; they are kept as long as there is room."""
+        values = getattr(self.block, what)
+        step = max(CELLS // (ROWS * max(values.shape[1], 1)), 1)
+        for first in range(0, self.symbols, ROWS):
             symbols = slice(first, min(first + ROWS, self.symbols))
-            rows = self.block.exchange.rows(
-                permutations, which, self.first + symbols.start, symbols.stop - symbols.start
-            )
-            found = _part(which, symbols, values[rows], self.device)
-            if sum(p.bytes for p in self._kept.values()) + found.bytes > KEPT:
-                return found
-            self._kept[key] = found
-        return self._kept[key]
+            for number in range(0, permutations, step):
+                key = (permutations, what, first, number)
+                found = self._kept.get(key)
+                if found is None:
+                    which = slice(number, min(number + step, permutations))
+                    count = symbols.stop - symbols.start
+                    rows = self.block.exchange.rows(permutations, which, self.first + first, count)
+                    found = _part(which, symbols, values[rows], self.device)
+                    if sum(p.bytes for p in self._kept.values()) + found.bytes <= KEPT:
+                        self._kept[key] = found
+                yield found
 
 
 def _part(which: slice, symbols: slice, labels: npt.NDArray[np.float32], device: torch.device) -> Part:

@@ -18,20 +18,11 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Kind
-from deepbase.measures.base import (
-    AbstractMeasure,
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
 from deepbase.measures.batch import BatchLabels
 from deepbase.measures.fold import fold_units, loops
 from deepbase.measures.moments import constant_units, pilot
-from deepbase.measures.notes import (
-    CONSTANT_UNIT,
-    NOT_FINITE,
-    TOO_FEW_SYMBOLS,
-)
+from deepbase.measures.notes import CONSTANT_UNIT, NOT_FINITE, TOO_FEW_SYMBOLS
 
 
 @final

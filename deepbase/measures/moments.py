@@ -42,10 +42,7 @@ from torch.nn.functional import embedding_bag
 
 from deepbase.blocks import Floats
 from deepbase.measures.base import AbstractState
-from deepbase.measures.batch import (
-    GROUPS,
-    BatchLabels,
-)
+from deepbase.measures.batch import GROUPS, BatchLabels
 from deepbase.measures.fold import fold_pairs, loops
 from deepbase.measures.significance import clustered_p_values
 

@@ -25,17 +25,9 @@ import torch
 
 from deepbase.blocks import Floats, Kind, LabelBehavior
 from deepbase.errors import DeepBaseError, MeasureError
-from deepbase.measures.base import (
-    AbstractMeasure,
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
 from deepbase.measures.batch import BatchLabels
-from deepbase.measures.notes import (
-    NOTES,
-    wrong_kind,
-)
+from deepbase.measures.notes import NOTES, wrong_kind
 
 FACTS: dict[str, tuple[str, str]] = {
     "name": ("a text", "name = 'my_measure'"),

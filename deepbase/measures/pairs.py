@@ -12,20 +12,11 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Kind
-from deepbase.measures.base import (
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractState, Target, Values
 from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.conventions import Evidence, first_columns, values
 from deepbase.measures.moments import PairMoments
-from deepbase.measures.notes import (
-    MEANS_ARE_ZERO,
-    NO_VARIATION,
-    NOT_FINITE,
-    UNCORRECTABLE,
-)
+from deepbase.measures.notes import MEANS_ARE_ZERO, NO_VARIATION, NOT_FINITE, UNCORRECTABLE
 from deepbase.measures.partial import GivenMoments, adjusted_difference, partial_correlation
 from deepbase.measures.tested import AbstractTested
 

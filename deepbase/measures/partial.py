@@ -42,7 +42,7 @@ from deepbase.measures.confounds import DETERMINED, Basis, basis, pilot_of
 from deepbase.measures.conventions import Evidence, constant, first_columns, values
 from deepbase.measures.moments import pilot
 from deepbase.measures.notes import HYPOTHESIS_GIVEN, TOO_FEW_GIVEN, UNIT_GIVEN
-from deepbase.measures.significance import LEAST_GROUPS, two_sided
+from deepbase.measures.significance import p_values_of_shares
 
 
 class Residuals(NamedTuple):
@@ -247,10 +247,7 @@ class PartialMoments:
         groups = (self.ww_of[:, :, 0, 0] > 0).sum(0)[self.null_class][:, None]
         v = spread.clamp_min(0)
         effective = v.sum(0).square() / v.square().sum(0)
-        variance = (squares - total.square() / groups) * groups / (groups - 1).clamp_min(1)
-        known = (effective[:, None] >= LEAST_GROUPS) & (groups > 1) & (variance > 0)
-        p = two_sided((total / variance.clamp_min(0).sqrt()).abs(), (groups - 1).clamp_min(1))
-        return np.where(known.cpu().numpy(), p, np.nan)
+        return p_values_of_shares(total, squares, groups, effective)
 
     def values(self, score: Tensor, targets: Sequence[Target], takes: Sequence[Kind]) -> Values:
         """Scores with the conventions of all measures, and those of confounds, applied.
@@ -280,16 +277,8 @@ class PartialMoments:
             constant_unit=constant(middle, spread_x.square()),
             finite=self.finite & self.xx.isfinite()[of],
         )
-        asked = score[firsts]
-        for _, where in reasons:
-            asked = torch.where(where, 0.0, asked)
-        found = values(asked, targets, takes, evidence)
-        note = found.note
-        for code, where in reasons:
-            note = np.where((found.note == 0) & where.cpu().numpy(), code, note)
-        p_value = np.where(note == 0, self.p_values[firsts], np.nan)
-        unit_score = np.where(note == 0, found.unit_score, np.nan)
-        return replace(found, unit_score=unit_score, note=note.astype(np.uint8), p_value=p_value)
+        found = values(score[firsts], targets, takes, evidence, reasons=reasons)
+        return replace(found, p_value=np.where(found.note == 0, self.p_values[firsts], np.nan))
 
 
 @final

@@ -102,12 +102,10 @@ class PermutedMoments(AbstractState):
         state.y.add_(y)
         state.yy.add_(yy)
         state.records.add_(exchanged.records)
-        for first, number in exchanged.parts(self.permutations, "values"):
-            part = exchanged.part(self.permutations, "values", first, number)
+        for part in exchanged.parts(self.permutations, "values"):
             sums = part.products(units[part.symbols] - own.unit_shift)
             state.xy[part.permutations].view(-1, units.shape[1]).add_(sums)
-        for first, number in exchanged.parts(self.permutations, "valid") if with_nulls else ():
-            part = exchanged.part(self.permutations, "valid", first, number)
+        for part in exchanged.parts(self.permutations, "valid") if with_nulls else ():
             x = units[part.symbols] - own.unit_shift
             state.x[part.permutations].view(-1, units.shape[1]).add_(part.products(x))
             state.xx[part.permutations].view(-1, units.shape[1]).add_(part.products(x * x))

@@ -13,10 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from deepbase.errors import MeasureError, nearest
-from deepbase.measures.base import (
-    AbstractMeasure,
-    option_text,
-)
+from deepbase.measures.base import AbstractMeasure, option_text
 from deepbase.measures.facts import Density, Kurtosis, Maximum, Mean, Minimum, StandardDeviation
 from deepbase.measures.order.correlations import Kendall, Spearman
 from deepbase.measures.order.detectors import F1, Accuracy, Auroc, AveragePrecision, Jaccard

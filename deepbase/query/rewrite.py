@@ -17,15 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from deepbase.query.relations import (
-    RECORDS,
-    SCORES,
-    Predicate,
-    Relation,
-    Role,
-    Scope,
-    quoted,
-)
+from deepbase.query.relations import RECORDS, SCORES, Predicate, Relation, Role, Scope, quoted
 from deepbase.query.source import Source
 
 ROLES: tuple[Role, ...] = ("units", "models", "layers", "hypotheses", "inputs", "datasets")

@@ -185,9 +185,8 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     """The `top` strongest units of each hypothesis, measure and slice, the strongest first.
 
     0 is for all, with those without a score. A column for the model or the slice is there if there are several; those
-    of controls and p-values, if they were asked for. Units
-    of probes come in the order of what their groups reach; of a probe that gives units no share, each group is one row,
-    and so is each group that is compared with another.
+    of controls and p-values, if they were asked for. Units of probes come in the order of what their groups reach; of
+    a probe that gives units no share, each group is one row, and so is each group that is compared with another.
     """
     spec = found.run["spec"]
     columns = ["hypothesis", "measure", "layer", "unit", "unit_score", "symbols", "records"]

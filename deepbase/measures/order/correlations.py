@@ -20,11 +20,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Kind
-from deepbase.measures.base import (
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractState, Target, Values
 from deepbase.measures.order import bounds
 from deepbase.measures.order.detectors import symbols, wins
 from deepbase.measures.order.kendall import discordant_pairs

@@ -14,11 +14,7 @@ import numpy as np
 
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
-from deepbase.measures.base import (
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractState, Target, Values
 from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.order import bounds
 from deepbase.measures.order.scores import detector_values

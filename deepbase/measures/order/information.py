@@ -14,11 +14,7 @@ from torch import Tensor
 
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
-from deepbase.measures.base import (
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractState, Target, Values
 from deepbase.measures.order.scores import BORDERS, exact_values, sketch_values
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from deepbase.blocks import Floats, Kind
-from deepbase.measures.base import (
-    Target,
-    Values,
-)
+from deepbase.measures.base import Target, Values
 from deepbase.measures.conventions import Evidence, first_columns, values
 from deepbase.measures.notes import NOTES
 from deepbase.measures.order.bounds import Bins, Interval, bins_of

@@ -16,7 +16,7 @@ Memory: `16 * symbols * UNITS` bytes a thread, and `4 * symbols * columns` bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,6 +28,7 @@ import torch
 from deepbase.blocks import Floats, Ints
 from deepbase.measures.base import Target
 from deepbase.measures.batch import GROUP_SEED, GROUPS
+from deepbase.measures.compile import Compiled, compiled
 from deepbase.measures.hashing import hashed
 from deepbase.measures.order.codes import codes
 from deepbase.measures.order.compiled import kernels
@@ -156,16 +157,9 @@ def _ranks_with_torch(rows: Rows, row: Ints, first: int, last: int) -> npt.NDArr
 
 
 @cache
-def _ranks() -> Callable[..., None]:
+def _ranks() -> Compiled:
     """`_write_ranks`, compiled."""
-    import numba
-
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        made: Callable[..., None] = numba.njit(cache=True, **options)(_write_ranks)
-    except RuntimeError:  # there is no folder that may hold what is compiled
-        made = numba.njit(**options)(_write_ranks)
-    return made
+    return compiled(_write_ranks)
 
 
 def _write_ranks(keys: Any, ranks: Any) -> None:

@@ -22,10 +22,7 @@ import torch
 from torch import Tensor
 
 from deepbase.measures.base import AbstractState
-from deepbase.measures.batch import (
-    BatchLabels,
-    KeptLabels,
-)
+from deepbase.measures.batch import BatchLabels, KeptLabels
 from deepbase.measures.order.labels import Assembled, assembled
 from deepbase.measures.order.sketch import Sketch, bins_within, sketch_bytes
 from deepbase.measures.order.walk import Cuts, Walk, walk

@@ -20,7 +20,6 @@ one sort of the symbols.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -66,13 +65,10 @@ def stratified_auroc(state: AbstractState, targets: Sequence[Target], takes: Seq
         constant_unit=torch.from_numpy(found.constant),
         finite=torch.from_numpy(found.finite)[None],
     )
-    reasons = ((HYPOTHESIS_GIVEN, found.pairs[:, None] == 0), (UNIT_GIVEN, found.still))
-    score = found.wins / np.maximum(found.pairs, 1)[:, None]
-    scored = values(torch.from_numpy(score), targets, takes, evidence)
-    note = scored.note
-    for code, where in reasons:  # the later one wins
-        note = np.where((scored.note == 0) & where, code, note).astype(np.uint8)
-    return replace(scored, unit_score=np.where(note == 0, scored.unit_score, np.nan), note=note)
+    nothing, still = torch.from_numpy(found.pairs == 0)[:, None], torch.from_numpy(found.still)
+    score = torch.from_numpy(found.wins / np.maximum(found.pairs, 1)[:, None])
+    reasons = ((HYPOTHESIS_GIVEN, nothing), (UNIT_GIVEN, still))  # the later one wins
+    return values(score, targets, takes, evidence, reasons=reasons)
 
 
 def strata(values: Floats) -> Ints:

@@ -22,12 +22,7 @@ from torch import Tensor
 
 from deepbase.blocks import Floats, Ints, Kind
 from deepbase.errors import MeasureError, nearest
-from deepbase.measures.base import (
-    AbstractMeasure,
-    AbstractState,
-    Target,
-    Values,
-)
+from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
 from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.notes import (
     CONSTANT_HELD_OUT,

@@ -35,10 +35,7 @@ from deepbase.blocks import Ints, Kind
 from deepbase.measures.batch import BatchLabels
 from deepbase.measures.hashing import hashed
 from deepbase.measures.moments import constant_units, pilot
-from deepbase.measures.notes import (
-    CONSTANT_UNIT,
-    NOT_FINITE,
-)
+from deepbase.measures.notes import CONSTANT_UNIT, NOT_FINITE
 from deepbase.measures.probes.controls import control_task, labels_of, shuffled, with_labels
 from deepbase.measures.probes.design import Chunk, Design, joined
 from deepbase.measures.probes.residuals import Regression, labels_about, regression
