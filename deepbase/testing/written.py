@@ -42,7 +42,7 @@ def written_form(trial: Trial) -> None:
 
 
 def untouched(trial: Trial) -> None:
-    """Folding changes neither the units nor the labels, `merge` neither state, and `compute` nothing."""
+    """Folding changes neither the units nor the labels, `merge` neither state, `merge_last` not the first."""
     data, shift = trial.data, label_shift(trial.data)
     units, labels = trial.units(data), _labels(trial, data)
     valid = labels.valid if labels.valid is not None else labels.values
@@ -59,6 +59,20 @@ def untouched(trial: Trial) -> None:
     for name, state, old in (("the first", a, kept[0]), ("the second", b, kept[1])):
         if not same_bits(_seen(trial, state, data), old):
             raise AssertionError(f"merge() of {trial.kind.__name__} changes {name} of its states, or what follows does")
+    _merged_last(trial)
+
+
+def _merged_last(trial: Trial) -> None:
+    """`merge_last` gives what `merge` gives, and leaves the first state as it is; the blocks are those of a run."""
+    halves = (trial.data.rows(0, 100), trial.data.rows(100, trial.data.symbols))
+    shift = label_shift(halves[0])
+    first = trial.state(halves[0], shift=shift)
+    second = trial.state(halves[1], shift=shift, like=first)
+    kept, expected = _seen(trial, first, halves[0]), _seen(trial, first.merge(second), trial.data)
+    if not same_bits(_seen(trial, first.merge_last(second), trial.data), expected):
+        raise AssertionError(f"merge_last() of {trial.kind.__name__} gives another state than merge()")
+    if not same_bits(_seen(trial, first, halves[0]), kept):
+        raise AssertionError(f"merge_last() of {trial.kind.__name__} changes the first of its states")
 
 
 def _seen(trial: Trial, state: AbstractState, data: Data) -> dict[str, torch.Tensor]:

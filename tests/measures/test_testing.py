@@ -136,6 +136,14 @@ def merge_in_place(self, other):
     return replace(found, sums=self.sums)
 
 
+def merge_last_in_place(self, other):
+    return merge_in_place(self, other)
+
+
+def merge_last_forgets(self, other):
+    return self
+
+
 def merge_without_pilots(self, other):
     return replace(Sums.merge(self, other), sums=self.sums + other.sums)
 
@@ -209,6 +217,8 @@ FAULTS = {
     "neighbours of a spoiled unit": ({"update": update_spoils_neighbours}, "neighbours"),
     "an update that writes to the units": ({"update": update_in_place_of_units}, "untouched"),
     "a merge in place": ({"merge": merge_in_place}, "untouched"),
+    "a last merge into the first": ({"merge_last": merge_last_in_place}, "untouched"),
+    "a last merge that is none": ({"merge_last": merge_last_forgets}, "untouched"),
     "a written form that is shared": ({"update": update_in_place, "arrays": arrays_shared}, "written form"),
     "a written form that is rounded": (
         {"arrays": arrays_float32, "from_arrays": classmethod(from_float32)},
