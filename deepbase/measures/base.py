@@ -34,6 +34,7 @@ from torch import Tensor
 from deepbase.blocks import Floats, Kind
 from deepbase.measures.batch import BatchLabels
 from deepbase.measures.notes import NOTES
+from deepbase.measures.spread import Scale, Spread
 
 
 class AbstractState(abc.ABC):
@@ -148,6 +149,7 @@ class Values:
         control_score: float64[target], what they reach on a control task; None where none was asked for.
         shuffled_score: float64[target], what they reach on shuffled labels; None where they were not asked for.
         baseline_score: float64[target], what the same units with random weights reach; None where not asked for.
+        spread: of the unit scores, or of the group score of a measure of groups, where it comes with the scores.
     """
 
     unit_score: Floats
@@ -159,6 +161,7 @@ class Values:
     control_score: Floats | None = None
     shuffled_score: Floats | None = None
     baseline_score: Floats | None = None
+    spread: Spread | None = None
 
     @classmethod
     def of(cls, score: Tensor, missing: str) -> Self:
@@ -174,7 +177,8 @@ class Values:
     def units(self, units: slice) -> Self:
         """The scores of some of the units."""
         several = ("unit_score", "note", "p_value", "q_value")
-        return replace(self, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
+        spread = self.spread and self.spread.units(units)
+        return replace(self, spread=spread, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
 
 
 Option = bool | int | float | str | tuple[str, ...]
@@ -213,6 +217,7 @@ class AbstractMeasure(abc.ABC):
         kinds: the kinds of hypotheses that it takes; none for a fact of a unit.
         grouped: whether it scores a set of units together: a probe, or a comparison of groups.
         exact: whether it equals its textbook value on the symbols read, wherever a note does not say otherwise.
+        scale: on which the errors of its scores are nearly normal; those of a group's score where it is `grouped`.
     """
 
     name: ClassVar[str]
@@ -226,6 +231,7 @@ class AbstractMeasure(abc.ABC):
     kinds: ClassVar[tuple[Kind, ...]]
     grouped: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    scale: ClassVar[Scale] = "plain"
 
     @property
     def call(self) -> str:
@@ -275,3 +281,13 @@ class AbstractMeasure(abc.ABC):
             state: of the type that it `reads`.
             targets: what the units are compared with.
         """
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """How far scores may be off by the choice of the records that were read; None for a measure that cannot tell.
+
+        Args:
+            state: what the scores were computed from.
+            targets: what the units are compared with.
+            found: the scores.
+        """
+        return found.spread

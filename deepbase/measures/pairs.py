@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,17 +14,44 @@ from torch import Tensor
 
 from deepbase.blocks import Kind
 from deepbase.measures.base import AbstractState, Target, Values
+from deepbase.measures.batch import GROUPS
 from deepbase.measures.confounds import AbstractGiven
 from deepbase.measures.conventions import Evidence, first_columns, values
+from deepbase.measures.delta import PairSums, pair_spread
 from deepbase.measures.moments import PairMoments
 from deepbase.measures.notes import MEANS_ARE_ZERO, NO_VARIATION, NOT_FINITE, UNCORRECTABLE
 from deepbase.measures.partial import GivenMoments, adjusted_difference, partial_correlation
+from deepbase.measures.permuted_moments import PermutedMoments
+from deepbase.measures.spread import Scale, Spread, jackknife
 from deepbase.measures.tested import AbstractTested
+
+
+@dataclass(frozen=True)
+class AbstractPair(AbstractTested):
+    """A measure of one unit and one column of labels that is a formula of their sums."""
+
+    state_type: ClassVar[type[AbstractState]] = PairMoments
+
+    @abc.abstractmethod
+    def of_sums(self, sums: PairSums) -> Tensor:
+        """The scores, float64[target, unit]; not finite where there is none."""
+
+    def on_scale(self, sums: PairSums) -> Tensor:
+        """What standard errors are of, float64[target, unit]: the scores, or angles on the scale of angles."""
+        return self.of_sums(sums)
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delta method."""
+        if isinstance(state, PermutedMoments):
+            state = state.moments
+        if not isinstance(state, PairMoments):
+            return None
+        return pair_spread(state, targets, self.on_scale, found.unit_score, self.scale)
 
 
 @final
 @dataclass(frozen=True)
-class Pearson(AbstractTested, AbstractGiven):
+class Pearson(AbstractPair, AbstractGiven):
     """Pearson's correlation; the point-biserial correlation where the hypothesis is boolean.
 
     Given confounds, the partial correlation: that of the residuals of both after a linear regression on the confounds.
@@ -33,9 +61,9 @@ class Pearson(AbstractTested, AbstractGiven):
     description: ClassVar[str] = "linear correlation of a unit with a hypothesis"
     formula: ClassVar[str] = "cov(x, y) / (sd(x) sd(y))"
     source: ClassVar[str] = "Pearson 1895; scipy.stats.pearsonr"
-    state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
+    scale: ClassVar[Scale] = "fisher"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
     @property
@@ -48,17 +76,19 @@ class Pearson(AbstractTested, AbstractGiven):
         if self.given:
             return partial_correlation(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
-        mean_x, variance_x = state.unit_moments()
-        mean_y, variance_y = state.label_moments()
-        of = state.null_class
-        covariance = state.xy / state.symbols() - mean_x[of] * mean_y[:, None]
-        score = covariance / (variance_x.sqrt()[of] * variance_y.sqrt()[:, None])
-        return pair_values(score.clamp(-1, 1), state, targets, self.kinds)
+        score = self.of_sums(PairSums.of(state, first_columns(targets))).clamp(-1, 1)
+        return pair_values(score, state, targets, self.kinds)
+
+    def of_sums(self, sums: PairSums) -> Tensor:
+        """The covariance over both standard deviations."""
+        mean_x, mean_y = sums.x / sums.n, sums.y / sums.n
+        variances = (sums.xx / sums.n - mean_x.square()) * (sums.yy / sums.n - mean_y.square())
+        return (sums.xy / sums.n - mean_x * mean_y) / variances.clamp_min(0).sqrt()
 
 
 @final
 @dataclass(frozen=True)
-class MeanDifference(AbstractTested, AbstractGiven):
+class MeanDifference(AbstractPair, AbstractGiven):
     """How much higher a unit is where the hypothesis holds, in the unit's own scale.
 
     Given confounds, the adjusted difference of an analysis of covariance: the coefficient of the hypothesis in the
@@ -69,7 +99,6 @@ class MeanDifference(AbstractTested, AbstractGiven):
     description: ClassVar[str] = "mean of a unit where the hypothesis is true, less its mean where it is false"
     formula: ClassVar[str] = "mean(x | y) - mean(x | not y)"
     source: ClassVar[str] = "textbook"
-    state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
@@ -84,12 +113,17 @@ class MeanDifference(AbstractTested, AbstractGiven):
         if self.given:
             return adjusted_difference(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
-        return pair_values(_difference(state), state, targets, self.kinds)
+        score = self.of_sums(PairSums.of(state, first_columns(targets)))
+        return pair_values(score, state, targets, self.kinds)
+
+    def of_sums(self, sums: PairSums) -> Tensor:
+        """The difference of the means."""
+        return _difference(sums)
 
 
 @final
 @dataclass(frozen=True)
-class CohensD(AbstractTested):
+class CohensD(AbstractPair):
     """The difference of means in pooled standard deviations.
 
     What varies within the classes is what is left of all variation after a subtraction, so that the rounding of float32
@@ -111,7 +145,6 @@ class CohensD(AbstractTested):
     description: ClassVar[str] = "mean difference in units of the pooled standard deviation (Cohen's d)"
     formula: ClassVar[str] = "(mean(x | y) - mean(x | not y)) / sqrt(within-class sum of squares / (n - 2))"
     source: ClassVar[str] = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, section 2.2"
-    state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
@@ -119,26 +152,28 @@ class CohensD(AbstractTested):
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in standard deviations; none where the classes do not vary at all."""
         assert isinstance(state, PairMoments)
-        n = state.symbols()
-        positives = state.y[:, None]
-        difference = _difference(state)
-        total = n * state.unit_moments()[1][state.null_class]
-        within = total - positives * (n - positives) / n * difference.square()
+        sums = PairSums.of(state, first_columns(targets))
+        found = pair_values(self.of_sums(sums), state, targets, self.kinds, undefined=NO_VARIATION)
+        if self.unbiased:
+            few = (found.note == NO_VARIATION) & (sums.n < 4).cpu().numpy()
+            return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
+        return found
+
+    def of_sums(self, sums: PairSums) -> Tensor:
+        """The difference of the means over the deviation within the classes; NaN where they do not vary."""
+        n = sums.n
+        difference = _difference(sums)
+        total = sums.xx - sums.x.square() / n
+        within = total - sums.y * (n - sums.y) / n * difference.square()
         exact = within <= 1e-6 * total  # what is left after the subtraction is rounding
         score = difference / (within / (n - 2)).sqrt()
         score = torch.where(exact | (n <= 2), torch.nan, score)
-        if self.unbiased:
-            score = score * _small_sample_correction(n - 2)
-        found = pair_values(score, state, targets, self.kinds, undefined=NO_VARIATION)
-        if self.unbiased:
-            few = (found.note == NO_VARIATION) & (n < 4).cpu().numpy()[first_columns(targets)]
-            return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
-        return found
+        return score * _small_sample_correction(n - 2) if self.unbiased else score
 
 
 @final
 @dataclass(frozen=True)
-class ClassSelectivity(AbstractTested):
+class ClassSelectivity(AbstractPair):
     """How much higher a unit is where the hypothesis holds, as a share of the magnitudes of both means."""
 
     name: ClassVar[str] = "class_selectivity"
@@ -148,18 +183,26 @@ class ClassSelectivity(AbstractTested):
         "Morcos et al. 2018, On the importance of single directions for generalization, equation 1, "
         "with the one class in the place of the strongest, and magnitudes, since activations may be negative"
     )
-    state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
+    scale: ClassVar[Scale] = "angle"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairMoments)
-        inside = state.xy / state.y[:, None] + state.unit_shift
-        outside = inside - _difference(state)
-        score = _difference(state) / (inside.abs() + outside.abs())
-        return pair_values(score.clamp(-1, 1), state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
+        score = self.of_sums(PairSums.of(state, first_columns(targets))).clamp(-1, 1)
+        return pair_values(score, state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
+
+    def of_sums(self, sums: PairSums) -> Tensor:
+        """The difference of the means over the sum of their magnitudes."""
+        inside, difference = sums.xy / sums.y + sums.shift, _difference(sums)
+        return difference / (inside.abs() + (inside - difference).abs())
+
+    def on_scale(self, sums: PairSums) -> Tensor:
+        """The angle of the point (mean outside, mean inside)."""
+        inside = sums.xy / sums.y + sums.shift
+        return torch.atan2(inside, inside - _difference(sums))
 
 
 @final
@@ -179,23 +222,52 @@ class CorrelationRatio(AbstractTested):
     state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     signed: ClassVar[bool] = False
+    scale: ClassVar[Scale] = "logit"
     kinds: ClassVar[tuple[Kind, ...]] = ("category",)
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0, 1], the square root of the share of the sum of squares."""
         assert isinstance(state, PairMoments)
-        between, constant = [], []
         still = state.constant_labels()
-        for target in targets:
-            columns = list(target.columns)
-            n, sums, x = state.y[columns, None], state.xy[columns], state.x[state.null_class[columns[0]]]
-            means = torch.where(n > 0, sums / n, 0)
-            between.append((n * (means - x / n.sum()).square()).sum(0))
-            constant.append(bool((n > 0).sum() < 2 if target.kind == "category" else still[columns[0]]))
-        firsts = first_columns(targets)
-        total = (state.symbols() * state.unit_moments()[1][state.null_class])[firsts]
-        score = (torch.stack(between) / total).clamp(0, 1).sqrt()
+        constant = [
+            bool((state.y[list(t.columns)] > 0).sum() < 2 if t.kind == "category" else still[t.columns[0]])
+            for t in targets
+        ]
+        score = torch.stack([_ratio(state, t, state.n, state.x, state.xx, state.y, state.xy) for t in targets])
         return pair_values(score, state, targets, self.kinds, constant=constant)
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delete-a-group jackknife, which knows the bias of many values, too."""
+        if isinstance(state, PermutedMoments):
+            state = state.moments
+        assert isinstance(state, PairMoments)
+        without = []
+        for g in range(GROUPS):
+            n, x, xx, y, xy = (
+                total - of[g]
+                for total, of in (
+                    (state.n, state.n_of),
+                    (state.x, state.x_of),
+                    (state.xx, state.xx_of),
+                    (state.y, state.y_of),
+                    (state.xy, state.xy_of),
+                )
+            )
+            without.append(torch.stack([_ratio(state, t, n, x, xx, y, xy) for t in targets]))
+        firsts = first_columns(targets)
+        groups = (state.n_of > 0).sum(0)[state.null_class[firsts]].cpu().numpy()
+        freedom = np.where(groups > 1, groups - 1.0, 0.0)
+        return jackknife(found.unit_score, torch.stack(without).cpu().numpy(), freedom, self.scale)
+
+
+def _ratio(state: PairMoments, target: Target, n: Tensor, x: Tensor, xx: Tensor, y: Tensor, xy: Tensor) -> Tensor:
+    """float64[unit], the correlation ratio from sums of the shapes of the state's totals."""
+    columns = list(target.columns)
+    of = state.null_class[columns[0]]
+    inside, mean = y[columns, None], x[of] / n[of]
+    means = torch.where(inside > 0, xy[columns] / inside, 0)
+    between = (inside * (means - x[of] / inside.sum()).square()).sum(0)
+    return (between / (n[of] * (xx[of] / n[of] - mean.square()).clamp_min(0))).clamp(0, 1).sqrt()
 
 
 def _small_sample_correction(freedom: Tensor) -> Tensor:
@@ -205,12 +277,9 @@ def _small_sample_correction(freedom: Tensor) -> Tensor:
     return torch.where(freedom < 2, torch.nan, logarithm.exp())
 
 
-def _difference(state: PairMoments) -> Tensor:
-    """float64[hypothesis, unit]; NaN where a class is empty. A boolean's pilot value is 0, so `y` counts the true."""
-    n = state.symbols()
-    positives = state.y[:, None]
-    sums = state.x[state.null_class]
-    return state.xy / positives - (sums - state.xy) / (n - positives)
+def _difference(sums: PairSums) -> Tensor:
+    """float64[target, unit]; NaN where a class is empty. A boolean's pilot value is 0, so `y` counts the true."""
+    return sums.xy / sums.y - (sums.x - sums.xy) / (sums.n - sums.y)
 
 
 def pair_values(
@@ -224,7 +293,7 @@ def pair_values(
     """Scores with the conventions of all measures applied: a pair without a value is NaN and has a note.
 
     Args:
-        score: float64[column, unit]; [target, unit] where `constant` is given.
+        score: float64[target, unit].
         state: what it is made of.
         targets: what is asked for.
         takes: the kinds that the measure takes.
@@ -232,8 +301,6 @@ def pair_values(
         constant: whether each target is constant, where that is not for its column to say.
     """
     firsts = first_columns(targets)
-    if constant is None:
-        score = score[firsts]
     of = state.null_class[firsts]
     evidence = Evidence(
         n=state.n[of],
