@@ -208,7 +208,7 @@ Visit = Callable[[str, "torch.Tensor"], None]
 SCORES_COLUMNS = (
     *("run", "model", "layer", "unit", "hypothesis", "measure", "slice"),
     *("unit_score", "group_score", "control_score", "shuffled_score", "baseline_score", "selectivity"),
-    *("low", "high", "p_value", "q_value", "symbols", "records", "note"),
+    *("low", "high", "p_value", "q_value", "symbols", "records", "open", "note"),
 )
 """The columns of `scores`."""
 
@@ -228,6 +228,8 @@ SCORE_LISTS_SCHEMA = pa.schema(
         ("baseline_score", pa.float64()),
         ("low", pa.list_(pa.float64())),
         ("high", pa.list_(pa.float64())),
+        ("whole", pa.bool_()),
+        ("open", pa.list_(pa.bool_())),
         ("p_value", pa.list_(pa.float64())),
         ("q_value", pa.list_(pa.float64())),
         ("symbols", pa.int64()),

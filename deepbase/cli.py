@@ -81,11 +81,18 @@ def main() -> None:
               help="What of a unit is compared.")  # fmt: skip
 @click.option("--where", metavar="SQL", help="Which records to read: a condition on the dataset's columns.")
 @click.option("--records", type=click.IntRange(1), metavar="N", help="How many records to read at most, at random.")
-@click.option("--exact", is_flag=True, help="Read every record that is asked for (always the case so far).")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="How long to read at most.")
+@click.option("--exact", is_flag=True, help="Read every record, instead of stopping when the answer is settled.")
 @click.option("--error", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.01, show_default=True,
-              metavar="WIDTH", help="Half the width that an interval may have; reading all meets each.")  # fmt: skip
+              metavar="WIDTH", help="Stop when half the width of every interval is at most this.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0), metavar="X",
+              help="Stop when it is settled which scores are stronger than this, instead.")  # fmt: skip
+@click.option("--ties", type=click.FloatRange(0), metavar="WIDTH",
+              help="How close scores may be that need not be told apart  [default: that of --error].")  # fmt: skip
 @click.option("--confidence", type=click.FloatRange(0.5, 1, max_open=True), default=0.95, show_default=True,
-              metavar="SHARE", help="Of these intervals.")  # fmt: skip
+              metavar="SHARE", help="Of intervals, and of what is settled.")  # fmt: skip
+@click.option("--population", is_flag=True,
+              help="Intervals about what the records are a sample of, instead of about the dataset.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Read long records in overlapping windows instead of cutting them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Of the random order of the records.")  # fmt: skip
@@ -101,7 +108,8 @@ def main() -> None:
 @click.option("--resume", type=int, metavar="RUN", help="Go on with a run that was interrupted or failed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write all scores: .parquet, .csv, .json or .jsonl.")
 @click.option("--top", type=click.IntRange(1), metavar="N",
-              help="How many units to print per hypothesis  [default: 5 in a table, else all].")  # fmt: skip
+              help="How many units to print per hypothesis  [default: 5 in a table, else all]. Where it is given, stop "
+              "when it is settled which they are.")  # fmt: skip
 @format_option
 @makes_database
 def inspect(
@@ -113,7 +121,6 @@ def inspect(
     resume: int | None,
     checkpoint: float,
     tokenizer: str | None,
-    exact: bool,
     units: tuple[int, ...],
     **request: Any,
 ) -> None:
@@ -140,7 +147,7 @@ def inspect(
             found = database.inspect(resume=resume, checkpoint=checkpoint, progress=progress)
         else:
             found = database.inspect(
-                **request, units=units or None, tokenize=tokenizer, checkpoint=checkpoint, progress=progress
+                **request, units=units or None, top=top, tokenize=tokenizer, checkpoint=checkpoint, progress=progress
             )
     if out is not None:
         found.write(out)

@@ -355,9 +355,14 @@ class Database:
         behavior: Behavior = "value",
         where: str | None = None,
         records: int | None = None,
-        exact: bool = True,
+        seconds: float | None = None,
+        exact: bool = False,
         error: float = 0.01,
         confidence: float = 0.95,
+        threshold: float | None = None,
+        top: int | None = None,
+        ties: float | None = None,
+        population: bool = False,
         window: bool = False,
         seed: int = 0,
         batch_size: int = 32,
@@ -389,9 +394,17 @@ class Database:
             behavior: what of a unit is compared: `value`, `abs` or `derivative`.
             where: an SQL predicate over the columns of the dataset, as `genre` or `inputs.genre`.
             records: how many records to read at most; they are a random sample.
-            exact: read every record that is asked for. It is the only way there is, so it has to be True.
-            error: the half width that the interval of an answer may have at most; reading every record meets each.
-            confidence: of these intervals.
+            seconds: how long to go on reading at most. The run ends with a block, the first at the earliest.
+            exact: read every record that is asked for. Without, the run stops when what is asked is settled.
+            error: the half width that the interval of a score may have at most; where scores are in the scale of the
+                unit, in its standard deviations.
+            confidence: of intervals, and of what is settled.
+            threshold: settle only whether each score is stronger than this, instead of how strong it is.
+            top: settle only which are the so many strongest units of each hypothesis, measure and slice.
+            ties: how close to the threshold, or to each other, scores may be that need not be told apart; `error` if it
+                is not given, 0 to read on to the last record.
+            population: intervals about the source that the records of the dataset are a sample of, instead of about the
+                dataset; they do not end when all of it was read.
             window: read records that exceed the model's context in overlapping windows instead of cutting them.
             seed: of the random order of the records.
             batch_size: how many sequences go through the model together.
@@ -421,8 +434,6 @@ class Database:
             return Inspection(self, resume)
         if model is None or dataset is None:
             raise QueryError("an inspection needs a model and a dataset", "Name both, or a run to resume.")
-        if not exact:
-            raise QueryError("a run cannot stop early: it reads every record", "Leave exact out, or limit records.")
         begun = self._runs.begin(Asked.of(arguments), checkpoint=checkpoint, observe=observe)
         return Inspection(self, begun)
 

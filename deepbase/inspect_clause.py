@@ -19,11 +19,12 @@ from deepbase.errors import DeepBaseWarning, MeasureError, QueryError, nearest
 from deepbase.nameable import Nameable
 from deepbase.planning import KNOWN, Planner, Target
 from deepbase.query.analysis import leaves
-from deepbase.query.base import InspectSpec
+from deepbase.query.base import InspectSpec, bounds
 from deepbase.query.clause import Clause, at_token
+from deepbase.query.goal import goal
 from deepbase.query.grouping import Groups, groups
 from deepbase.query.lexer import Token, tokens
-from deepbase.query.relations import Scope
+from deepbase.query.relations import Predicate, Scope
 from deepbase.query.rewrite import around_scores, refuse_single_records
 from deepbase.query.select import select_around
 from deepbase.query.slices import slice_sql
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from deepbase.inspect_sql import Statement
     from deepbase.measures.base import AbstractMeasure
 
-OF_RUN = (*OF_SPEC, "exact")
+OF_RUN = (*OF_SPEC, "threshold")
 """The options that WITH takes."""
 
 
@@ -62,8 +63,6 @@ class PlannedClause:
         for option in self.clause.options:
             check_option(option.name, OF_RUN, self.source, statement.whole)
         options = statement.evaluate(connection, self.clause.options)
-        if not options.pop("exact", True):
-            raise self._error("a run cannot stop early yet: it reads every record", "Leave exact out.", "exact")
         asked = [self._measure(i) for i in range(len(self.clause.measures))]
         scope = Scope(
             self.select,
@@ -93,7 +92,8 @@ class PlannedClause:
         finally:
             if self.clause.hypotheses:
                 connection.unregister(KNOWN)
-        specs = [self._spec(t, asked, found, options, named) for t in targets]
+        wanted = {} if {"top", "threshold"} & set(options) else self._goal(scope, predicates, asked)
+        specs = [self._spec(t, asked, found, options, named, wanted) for t in targets]
         rewrite = partial(self._rewritten, scope, predicates, found, planner.only_records)
         return Inspected(tuple(specs), rewrite)
 
@@ -104,9 +104,13 @@ class PlannedClause:
         found: Groups,
         options: Mapping[str, Any],
         named: frozenset[str],
+        wanted: Mapping[str, Any],
     ) -> InspectSpec:
         hypotheses = self._applicable(target, named, options.get("at", "token"))
+        own = {name: value for name, value in options.items() if name != "threshold"}
         try:
+            if "threshold" in options:
+                wanted = {"thresholds": bounds(options["threshold"])}
             spec = InspectSpec(
                 models=tuple(target.units),
                 dataset=target.dataset,
@@ -116,7 +120,8 @@ class PlannedClause:
                 group_by=found.names,
                 where=target.where,
                 query=self.statement.source.text.strip(),
-                **options,
+                **wanted,
+                **own,
             )
         except QueryError as error:
             name = next((o for o in options if error.message.startswith(f"{o} ")), "")
@@ -124,6 +129,15 @@ class PlannedClause:
         if target.selection is None:
             return spec
         return replace(spec, selection=self.statement.select(self.connection, target.selection))
+
+    def _goal(self, scope: Scope, predicates: Sequence[Predicate], calls: Sequence[str]) -> dict[str, Any]:
+        """What the query has to know of the scores."""
+        from deepbase.measures.registry import measures
+
+        signed = any(m.signed for m in measures(calls, self.measures))
+        return goal(
+            scope, predicates, parse=partial(_parse, self.connection), values=self.statement.values, signed=signed
+        )
 
     def _measure(self, i: int) -> str:
         """The i-th measure, as a spec has it."""

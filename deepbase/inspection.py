@@ -42,6 +42,11 @@ class Inspection:
         return self.database.relation(f"FROM {self.database.store.name}.main.scores WHERE run = {self.run_id}")
 
     @property
+    def open(self) -> duckdb.DuckDBPyRelation:
+        """The rows of `scores` that are not settled: the run ended before it could tell, or a tie was left open."""
+        return self.scores.filter("open")
+
+    @property
     def run(self) -> dict[str, Any]:
         """The run's row of `runs`."""
         return self.database.run(self.run_id)

@@ -22,7 +22,7 @@ from deepbase.hypothesis_registry import Hypotheses
 from deepbase.labels.evaluate import register_functions
 from deepbase.measure_registry import Measures
 from deepbase.model_registry import Models
-from deepbase.query.base import InspectSpec, Ranges
+from deepbase.query.base import OF_QUESTION, InspectSpec, Ranges, bounds
 from deepbase.query.layers import choose_units
 from deepbase.store import Store
 
@@ -34,7 +34,10 @@ Observe = Callable[["Progress"], None]
 
 T = TypeVar("T")
 
-OF_SPEC = ("at", "behavior", "records", "window", "seed", "batch_size", "device", "memory", "error", "confidence")
+OF_SPEC = (
+    *("at", "behavior", "records", "seconds", "exact", "window", "seed", "batch_size", "device", "memory"),
+    *("error", "confidence", "top", "ties", "population"),
+)
 """The arguments of `Database.inspect` that a spec has as they are."""
 LOADING = ("padding", "allow_pickle", "trust_remote_code")
 """Those that say how to load a model, beside its tokenizer."""
@@ -80,6 +83,7 @@ class Asked:
             layers=_several(given["layers"]),
             group_by=_several(given["group_by"]),
             where=given["where"] or "",
+            thresholds=bounds(given["threshold"]),
             **{name: given[name] for name in OF_SPEC},
         )
         options = {name: given[name] for name in LOADING} | {"tokenizer": given["tokenize"]}
@@ -123,11 +127,18 @@ class Runs:
         added = _Added()
         try:
             with self.store.released(), duckdb.connect() as workspace:
-                job, facts = self.bind(self._settled(asked, added), workspace)
+                settled = self._settled(asked, added)
+                job, facts = self.bind(settled, workspace)
+                described = {**job.spec.as_json(), "fingerprints": facts}
+                with self.store.session() as cursor:
+                    before = runs.earlier(cursor, described, OF_QUESTION)
+                if before is not None:
+                    job, _ = self.bind(settled, workspace, growing=True)
+                    described["continues"] = before[0]
                 with self.store.transaction() as cursor:
-                    rows = self.hypotheses.rows_of(job.scored)
-                    added.run = runs.start(cursor, {**job.spec.as_json(), "fingerprints": facts}, job.spec.seed, rows)
-                self._drive(job, added.run, None, facts, checkpoint=checkpoint, observe=observe)
+                    added.run = runs.start(cursor, described, job.spec.seed, self.hypotheses.rows_of(job.scored))
+                saved = None if before is None else runs.Saved(before[1], 0.0)
+                self._drive(job, added.run, saved, facts, checkpoint=checkpoint, observe=observe, reopened=True)
         except BaseException as error:
             try:
                 self._forget(added, asked.spec)
@@ -179,7 +190,8 @@ class Runs:
             runs.check_resumable(cursor, run)
             row = runs.read(cursor, run)
         with self.store.released(), duckdb.connect() as workspace:
-            job, facts = self.bind(InspectSpec.from_json(row["spec"]), workspace)
+            growing = True if "continues" in row["spec"] else None
+            job, facts = self.bind(InspectSpec.from_json(row["spec"]), workspace, growing=growing)
             if changed := _changed(row["spec"]["fingerprints"], facts):
                 raise InspectionError(
                     f"run {run} cannot be resumed: its {changed} changed since it began", "Start a new run."
@@ -188,12 +200,15 @@ class Runs:
                 saved = runs.restart(cursor, run)
             self._drive(job, run, saved, facts, checkpoint=checkpoint, observe=observe)
 
-    def bind(self, spec: InspectSpec, workspace: duckdb.DuckDBPyConnection) -> tuple[Job, dict[str, Any]]:
+    def bind(
+        self, spec: InspectSpec, workspace: duckdb.DuckDBPyConnection, *, growing: bool | None = None
+    ) -> tuple[Job, dict[str, Any]]:
         """A job, and the fingerprints of all that goes into it: every mistake in a request is found here.
 
         Args:
             spec: the request, whose models and dataset are registered.
             workspace: an instance of the run's own, so that nothing can take the place of its functions.
+            growing: whether the first blocks are small; None where that follows from the request.
 
         Raises:
             DeepBaseError: whatever the request names that is not there.
@@ -207,7 +222,8 @@ class Runs:
             own = self.measures.known()
             known = self.hypotheses.load([*spec.hypotheses, *given(spec, own)])
             register_functions(workspace, [h.function for h in known.values() if h.function])
-            job = bind_job(spec, models, dataset, known, own, connection=cursor, workspace=workspace)
+            small = not spec.exact if growing is None else growing
+            job = bind_job(spec, models, dataset, known, own, connection=cursor, workspace=workspace, growing=small)
         labels = {x.name: x.fingerprint for x in job.labels.labels}
         fingerprints = {name: row.fingerprint for name, (row, _) in loaded.items()}
         measures = {m.name: own.rows[m.name].fingerprint for m in job.measures if m.name in own.rows}
@@ -229,18 +245,20 @@ class Runs:
         *,
         checkpoint: float,
         observe: Observe,
+        reopened: bool = False,
     ) -> None:
         from deepbase.engine.base import RunState
         from deepbase.engine.driver import drive, restored
+        from deepbase.engine.pieces import Piece
 
-        state, seconds = RunState(), 0.0
+        pieces, seconds = [Piece.whole(job, RunState())], 0.0
         if saved is not None:
-            state, seconds = restored(job, saved.state), saved.seconds
+            pieces, seconds = restored(job, saved.state, reopened=reopened), saved.seconds
         drive(
             job,
             self.store,
             run,
-            state,
+            pieces,
             dataset_fingerprint=facts["dataset"],
             seconds=seconds,
             checkpoint=checkpoint,

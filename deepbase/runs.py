@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
@@ -150,6 +150,31 @@ def restart(cursor: duckdb.DuckDBPyConnection, run: int) -> Saved | None:
         "SELECT state, seconds FROM checkpoints JOIN runs USING (run) WHERE run = ?", [run]
     ).fetchall()
     return Saved(bytes(found[0][0]), float(found[0][1])) if found else None
+
+
+def earlier(
+    cursor: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], question: Collection[str]
+) -> tuple[int, bytes] | None:
+    """The last run that did the same with another question about its scores, and stopped early; with its state.
+
+    Args:
+        cursor: on the catalog.
+        spec: of the new run, with its fingerprints.
+        question: the fields of a spec that are about the scores, and not about what is computed.
+    """
+
+    def work(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in of.items() if name not in question and name != "continues"}
+
+    rows = cursor.execute(
+        "SELECT run, spec FROM runs JOIN checkpoints USING (run) WHERE status = 'done' ORDER BY run DESC"
+    ).fetchall()
+    wanted = json.loads(json.dumps(work(spec)))
+    for run, text in rows:
+        if work(json.loads(text)) == wanted:
+            found = cursor.execute("SELECT state FROM checkpoints WHERE run = ?", [run]).fetchall()
+            return int(run), bytes(found[0][0])
+    return None
 
 
 def tally(cursor: duckdb.DuckDBPyConnection, run: int) -> list[tuple[str | None, int]]:

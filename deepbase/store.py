@@ -19,7 +19,7 @@ import duckdb
 from deepbase.errors import CatalogError, QueryError
 from deepbase.instance import PATIENCE, RUN_PATIENCE, Instance
 
-FORMAT = 5
+FORMAT = 6
 SCRIPTS = ("catalog.sql", "tables.sql", "macros.sql")
 OURS = frozenset(
     {"models", "layers", "units", "datasets", "inputs", "hypotheses", "measures", "selections"}

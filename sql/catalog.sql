@@ -170,6 +170,8 @@ CREATE TABLE IF NOT EXISTS score_lists (
     baseline_score DOUBLE,
     low DOUBLE[],
     high DOUBLE[],
+    whole BOOLEAN NOT NULL,
+    open BOOLEAN[],
     p_value DOUBLE[],
     q_value DOUBLE[],
     symbols BIGINT NOT NULL,
@@ -190,8 +192,10 @@ COMMENT ON COLUMN score_lists.group_score IS 'As in scores.';
 COMMENT ON COLUMN score_lists.control_score IS 'As in scores.';
 COMMENT ON COLUMN score_lists.shuffled_score IS 'As in scores.';
 COMMENT ON COLUMN score_lists.baseline_score IS 'As in scores.';
-COMMENT ON COLUMN score_lists.low IS 'The lower ends of their intervals; NULL where none is computed.';
-COMMENT ON COLUMN score_lists.high IS 'The upper ends of their intervals; NULL where none is computed.';
+COMMENT ON COLUMN score_lists.low IS 'The lower ends of their intervals; NULL where there is none, and where the whole dataset was read.';
+COMMENT ON COLUMN score_lists.high IS 'The upper ends of their intervals, likewise.';
+COMMENT ON COLUMN score_lists.whole IS 'Whether every record of the dataset was read, so that the interval is the score itself.';
+COMMENT ON COLUMN score_lists.open IS 'Whether each is open, as in scores; NULL where none is.';
 COMMENT ON COLUMN score_lists.p_value IS 'Their p-values; NULL for a measure without a test.';
 COMMENT ON COLUMN score_lists.q_value IS 'Their q-values; NULL for a measure without a test.';
 COMMENT ON COLUMN score_lists.symbols IS 'As in scores.';
@@ -201,11 +205,22 @@ COMMENT ON COLUMN score_lists.notes IS 'What the notes say.';
 
 CREATE VIEW IF NOT EXISTS scores AS
 SELECT
-    run, model, layer, unnest(unit) AS unit, hypothesis, measure, slice, unnest(unit_score) AS unit_score, group_score,
-    control_score, shuffled_score, baseline_score, group_score - control_score AS selectivity, unnest(low) AS low,
-    unnest(high) AS high, unnest(p_value) AS p_value, unnest(q_value) AS q_value, symbols, records,
-    notes[unnest(note)] AS note
-FROM score_lists;
+    run, model, layer, unit, hypothesis, measure, slice, unit_score, group_score, control_score, shuffled_score,
+    baseline_score, group_score - control_score AS selectivity, coalesce(low, exact) AS low, coalesce(high, exact) AS high,
+    p_value, q_value, symbols, records, coalesce(open, false) AS open, note
+FROM (
+    SELECT
+        *, CASE WHEN NOT whole THEN NULL WHEN group_score IS NOT NULL THEN group_score WHEN note IS NULL THEN unit_score END
+        AS exact
+    FROM (
+        SELECT
+            run, model, layer, unnest(unit) AS unit, hypothesis, measure, slice, unnest(unit_score) AS unit_score,
+            group_score, control_score, shuffled_score, baseline_score, unnest(low) AS low, unnest(high) AS high, whole,
+            unnest(open) AS open, unnest(p_value) AS p_value, unnest(q_value) AS q_value, symbols, records,
+            notes[unnest(note)] AS note
+        FROM score_lists
+    )
+);
 COMMENT ON VIEW scores IS 'One row per run, unit, hypothesis, measure and slice.';
 COMMENT ON COLUMN scores.run IS 'The run that it is from.';
 COMMENT ON COLUMN scores.model IS 'The model.';
@@ -220,19 +235,20 @@ COMMENT ON COLUMN scores.control_score IS 'What the same probe reaches on a cont
 COMMENT ON COLUMN scores.shuffled_score IS 'What the same probe reaches on the labels of other records; NULL where none was asked for.';
 COMMENT ON COLUMN scores.baseline_score IS 'What the same probe reaches on the same architecture with random weights; NULL where none was asked for.';
 COMMENT ON COLUMN scores.selectivity IS 'group_score less control_score.';
-COMMENT ON COLUMN scores.low IS 'The lower end of the interval; NULL where none is computed.';
-COMMENT ON COLUMN scores.high IS 'The upper end of the interval; NULL where none is computed.';
+COMMENT ON COLUMN scores.low IS 'The lower end of the interval of the score over the whole dataset: of unit_score, or of group_score where units are scored together. The score itself where every record was read; NULL where the records do not tell.';
+COMMENT ON COLUMN scores.high IS 'Its upper end.';
 COMMENT ON COLUMN scores.p_value IS 'Of no affinity, by a test that counts records, not symbols; NULL where there is none.';
 COMMENT ON COLUMN scores.q_value IS 'The p-value corrected for all pairs of the run with the same measure, by Benjamini and Hochberg unless asked otherwise.';
 COMMENT ON COLUMN scores.symbols IS 'The symbols of the slice at which the hypothesis had a value.';
 COMMENT ON COLUMN scores.records IS 'The records that these symbols are from.';
+COMMENT ON COLUMN scores.open IS 'Whether the run ended before it could tell of this score what it was asked, or a tie was left open.';
 COMMENT ON COLUMN scores.note IS 'Why there is no score, or how exact it is.';
 
 CREATE TABLE IF NOT EXISTS checkpoints (
     run BIGINT NOT NULL,
     state BLOB NOT NULL
 );
-COMMENT ON TABLE checkpoints IS 'What an unfinished run needs to go on: its states as safetensors. Gone when it is done.';
+COMMENT ON TABLE checkpoints IS 'What a run needs to go on: its states as safetensors. Gone when it has read every record.';
 COMMENT ON COLUMN checkpoints.run IS 'The run.';
 COMMENT ON COLUMN checkpoints.state IS 'Its states, and how far it came.';
 

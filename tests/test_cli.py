@@ -92,7 +92,8 @@ def test_options_reach_the_run(cli, study):
                "--at", "word", "--behavior", "abs", "--where", "length(text) > 5", "--records", 3, "--seed", 7,
                "--batch-size", 2, "--window", "--exact", "--device", "cpu", "--memory", 0.5, "--checkpoint", 0,
                "--unit", 1, "--unit", 0, "--group-by", "dataset",
-               "--group-by", "parameters", "--error", 0.05, "--confidence", 0.9)  # fmt: skip
+               "--group-by", "parameters", "--error", 0.05, "--confidence", 0.9,
+                   "--seconds", 600, "--threshold", 0.5, "--top", 2, "--ties", 0.03, "--population")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     spec = json.loads(cli("runs", "show", 2, "--format", "json").stdout)[0]["spec"]
     spec.pop("fingerprints")
@@ -101,7 +102,8 @@ def test_options_reach_the_run(cli, study):
         "layers": [], "units": {"net": {"mix": [[0, 2]]}}, "group_by": ["inputs.dataset", "models.parameters"],
         "at": "word", "behavior": "abs", "where": "length(text) > 5", "selection": "", "records": 3, "window": True,
         "seed": 7, "batch_size": 2, "device": "cpu", "memory": 0.5, "error": 0.05, "confidence": 0.9,
-        "query": "",
+        "query": "", "seconds": 600.0, "exact": True, "thresholds": [-0.5, 0.5], "top": 2, "by": "strength",
+        "within": ["hypothesis", "measure", "slice"], "ties": 0.03, "of": "unit_score", "population": True,
     }  # fmt: skip
 
 

@@ -18,8 +18,9 @@ activations of one layer on one batch, and the states of all slices and models, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -216,13 +217,21 @@ class SliceState:
         symbols: int64[hypothesis + 1], the symbols at which each hypothesis had a value, and all symbols; then, for
             each set of confounds that measures are given, the same where all of the set had a value.
         records: int64[as many], the records that these are from.
+        with_true, with_false: int64[hypothesis], the records in which it is not 0 somewhere, and is 0 somewhere.
         layers: the states of the measures.
     """
 
     label_shift: Floats
     symbols: Ints
     records: Ints
+    with_true: Ints
+    with_false: Ints
     layers: LayerStates
+
+    @property
+    def carriers(self) -> Ints:
+        """int64[hypothesis]: how many records tell what is true of a boolean from what is not."""
+        return np.minimum(self.with_true, self.with_false)
 
     def with_block(self, later: Self) -> Self:
         """The state with that of a later block, which may be used up; this one is not changed."""
@@ -230,7 +239,8 @@ class SliceState:
             layer: {kind: a_state(kind, self.layers[layer][kind].merge_last(s), "merge") for kind, s in states.items()}
             for layer, states in later.layers.items()
         }
-        return type(self)(later.label_shift, self.symbols + later.symbols, self.records + later.records, merged)
+        counts = {name: getattr(self, name) + getattr(later, name) for name in COUNTS}
+        return type(self)(later.label_shift, **counts, layers=merged)
 
 
 SliceStates = Mapping[tuple[Slice, str], SliceState]
@@ -245,6 +255,7 @@ class RunState:
         next_block: the first block that is not in it.
         records_seen: how many records it rests on.
         symbols_seen: how many symbols, of all models together.
+        looked: how many records it rested on when its scores were last looked at; 0 if never.
         counts: what was lost on the way, by name, of all models together.
         slices: what is known of each slice and model.
     """
@@ -252,6 +263,7 @@ class RunState:
     next_block: int = 0
     records_seen: int = 0
     symbols_seen: int = 0
+    looked: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     slices: SliceStates = field(default_factory=dict)
 
@@ -264,7 +276,8 @@ class RunState:
         merged = dict(self.slices)
         for key, state in partial.items():
             merged[key] = merged[key].with_block(state) if key in merged else state
-        return type(self)(
+        return replace(
+            self,
             next_block=blocks[0].index + 1,
             records_seen=self.records_seen + blocks[0].records,
             symbols_seen=self.symbols_seen + sum(len(block.symbols) for block in blocks),
@@ -287,7 +300,7 @@ class RunState:
                 for k, state in enumerate(states.values()):
                     arrays = named_arrays(state).items()
                     tensors.update({f"{i}/state/{k}/{n}/{layer}": v for n, v in arrays})
-        facts = {name: getattr(self, name) for name in ("next_block", "records_seen", "symbols_seen")}
+        facts = {name: getattr(self, name) for name in ("next_block", "records_seen", "symbols_seen", "looked")}
         run = {**facts, "counts": dict(self.counts), "slices": list(self.slices)}
         return bytes(save_tensors(tensors, {"run": json.dumps(run)}))
 
@@ -305,7 +318,8 @@ class RunState:
         return cls(**facts, slices=dict(zip(keys, states, strict=True)))
 
 
-ARRAYS = ("label_shift", "symbols", "records")
+COUNTS = ("symbols", "records", "with_true", "with_false")
+ARRAYS = ("label_shift", *COUNTS)
 
 
 def _slice_state(
@@ -327,12 +341,24 @@ def _slice_state(
 
 @dataclass(frozen=True)
 class Progress:
-    """What an onlooker may want to know: after each block, and now and then inside one."""
+    """What an onlooker may want to know: after each block, and now and then inside one.
+
+    Attributes:
+        records_seen, symbols_seen: so far.
+        records_expected: how many there will be if nothing stops the run before.
+        seconds: since it began.
+        pairs: how many scores are wanted; 0 before the first look at them.
+        open: how many of them were not settled at the last look.
+        widest: half the width of the widest interval then; infinite if one has none.
+    """
 
     records_seen: int
     records_expected: int
     symbols_seen: int
     seconds: float
+    pairs: int = 0
+    open: int = 0
+    widest: float = math.inf
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -68,6 +68,7 @@ def bind_job(
     *,
     connection: duckdb.DuckDBPyConnection,
     workspace: duckdb.DuckDBPyConnection,
+    growing: bool,
 ) -> Job:
     """Bind a request.
 
@@ -79,6 +80,7 @@ def bind_job(
         known_measures: the measures that may be named.
         connection: a connection to the catalog.
         workspace: a connection of the job's own, on which labels are evaluated while it runs.
+        growing: whether the first blocks are small, for a run that may stop early.
 
     Raises:
         DeepBaseError: whatever the request names that is not there.
@@ -122,6 +124,7 @@ def bind_job(
             limit=spec.records,
             seed=spec.seed,
             hypotheses=len(every),
+            growing=growing,
         ),
         columns=used,
         given=sets,

@@ -14,15 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 
 import duckdb
 
 from deepbase import catalog, runs
-from deepbase.engine.base import Job, Progress, RunState
-from deepbase.engine.loop import fold_blocks
+from deepbase.engine.base import Job, Progress
+from deepbase.engine.course import Course
 from deepbase.engine.memory import give_back_memory
+from deepbase.engine.pieces import Piece, from_bytes, to_bytes
 from deepbase.engine.results import computed, score_tables
 from deepbase.errors import CatalogError, InspectionError
 from deepbase.measures.own import naming
@@ -48,7 +50,7 @@ def drive(
     job: Job,
     store: Store,
     run: int,
-    state: RunState,
+    pieces: list[Piece],
     *,
     dataset_fingerprint: str,
     seconds: float,
@@ -61,7 +63,7 @@ def drive(
         job: what to do.
         store: where to write.
         run: the number of the run, which is in `runs` already.
-        state: where to begin.
+        pieces: where to begin.
         dataset_fingerprint: of the dataset that the run is about; another one under its name ends the run.
         seconds: the time that was spent on it before.
         checkpoint: the least number of seconds between two checkpoints.
@@ -72,6 +74,7 @@ def drive(
         Exception: whatever went wrong; the run is marked `failed`.
     """
     writer = _Writer(job, store, run, seconds, checkpoint)
+    course = Course(job, pieces, lambda: writer.seconds - seconds)
     reading = partial(_reading, store, job.spec.dataset, dataset_fingerprint)
     show = _Show(observe, job.records.expected, writer)
     with store.released():
@@ -81,30 +84,36 @@ def drive(
                 def between(records: int, symbols: int) -> None:
                     check()
                     if time.monotonic() - show.last > PROGRESS_SECONDS:
-                        show(state, records, symbols)
+                        show(course, records, symbols)
 
-                for state in fold_blocks(job, state, between=between, session=reading):  # noqa: B020, PLR1704
-                    show(state)
-                    writer.maybe_write(state)
+                for _ in course.run(reading, between):
+                    show(course)
+                    writer.maybe_write(course)
         except KeyboardInterrupt:
-            writer.write(state, "interrupted", "Ctrl-C")
-            raise RunInterrupted(run, state.records_seen) from None
+            writer.write(course, "interrupted", "Ctrl-C")
+            raise RunInterrupted(run, course.state.records_seen) from None
         except BaseException as error:
-            writer.fail(state, error)
+            writer.fail(course, error)
             raise
-        limited = job.records.limit < job.records.matching
         try:
             with naming(job.measures):
-                writer.write(state, "done", "the limit of records was reached" if limited else "every record was read")
+                writer.write(course, "done", course.because)
         except Exception as error:
-            writer.fail(state, error)
+            writer.fail(course, error)
             raise
 
 
-def restored(job: Job, data: bytes) -> RunState:
-    """The state that a run of a job had written."""
+def restored(job: Job, data: bytes, *, reopened: bool = False) -> list[Piece]:
+    """The pieces that a run of a job had written.
+
+    Args:
+        job: what was done, or the same with another question about its scores.
+        data: what it had written.
+        reopened: whether it is another question, so that what was settled may be open again.
+    """
     with naming(job.measures):
-        return RunState.from_bytes(data, job.state_types, job.state_device)
+        pieces = from_bytes(job, data)
+    return [replace(p, going=True, due=0, due_symbols=0) for p in pieces] if reopened else pieces
 
 
 class _Show:
@@ -114,11 +123,15 @@ class _Show:
         self.observe, self.expected, self.writer = observe, expected, writer
         self.last = time.monotonic()
 
-    def __call__(self, state: RunState, records: int = 0, symbols: int = 0) -> None:
-        """Show a state, and what is done of the block after it."""
+    def __call__(self, course: Course, records: int = 0, symbols: int = 0) -> None:
+        """Show where a run is, and what is done of the block after it."""
         self.last = time.monotonic()
-        seen = state.records_seen + records
-        self.observe(Progress(seen, self.expected, state.symbols_seen + symbols, self.writer.seconds))
+        state = course.pieces[0].state
+        seen, symbols = state.records_seen + records, state.symbols_seen + symbols
+        progress = Progress(seen, self.expected, symbols, self.writer.seconds)
+        if (look := course.seen) is not None:
+            progress = replace(progress, pairs=look.pairs, open=look.open, widest=look.widest)
+        self.observe(progress)
 
 
 @contextmanager
@@ -147,7 +160,7 @@ class _Writer:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def maybe_write(self, state: RunState) -> None:
+    def maybe_write(self, course: Course) -> None:
         """Write a checkpoint if it is time; a file that is locked just now can wait for the next block.
 
         What is in memory is gone with the process anyway, so there it would be for nothing.
@@ -157,40 +170,48 @@ class _Writer:
         ):
             return
         with suppress(CatalogError):
-            self.write(state, "running", None, patience=0.0)
+            self.write(course, "running", None, patience=0.0)
 
-    def write(self, state: RunState, status: str, because: str | None, *, patience: float = math.inf) -> None:
+    def write(self, course: Course, status: str, because: str | None, *, patience: float = math.inf) -> None:
         """Write everything in one transaction; the end of a run waits for the file as long as it takes."""
         start = time.monotonic()
-        saved = None if status == "done" or not state.is_saved else state.to_bytes()
-        with computed(score_tables(self.run, self.job, state), self.job.is_quick) as tables:
-            standing = self._standing(state, status, because)
+        scores = course.scores()
+        ends = status == "done" and all(item.unread <= 0 for item in scores)
+        saved = None if ends else _saved(course)
+        with computed(score_tables(self.run, scores), self.job.is_quick) as tables:
+            standing = self._standing(course, status, because)
             with self.store.transaction(patience) as cursor:
                 runs.write(cursor, self.run, standing, tables, saved)
         give_back_memory()
         self.written = time.monotonic()
         self.cost = self.written - start
 
-    def fail(self, state: RunState, error: BaseException) -> None:
+    def fail(self, course: Course, error: BaseException) -> None:
         """Mark the run as failed, and keep what it had; the error comes first, whatever else goes wrong.
 
         Where it is the scores themselves that fail, there are none.
         """
         because = " ".join(f"{type(error).__name__}: {error}".split())
         try:
-            self.write(state, "failed", because)
+            self.write(course, "failed", because)
         except Exception:
             saved = None
             with suppress(Exception):
-                saved = state.to_bytes() if state.is_saved else None
+                saved = _saved(course)
             try:
                 with self.store.transaction(math.inf) as cursor:
-                    runs.write(cursor, self.run, self._standing(state, "failed", because), (), saved)
+                    runs.write(cursor, self.run, self._standing(course, "failed", because), (), saved)
             except Exception as second:
                 error.add_note(f"Run {self.run} could not be marked as failed: {second}")
 
-    def _standing(self, state: RunState, status: str, because: str | None) -> runs.Standing:
+    def _standing(self, course: Course, status: str, because: str | None) -> runs.Standing:
+        state = course.state
         return runs.Standing(status, state.records_seen, state.symbols_seen, because, self.seconds, state.counts)
+
+
+def _saved(course: Course) -> bytes | None:
+    """What a run needs to go on, or a later one that asks for more; None where a measure keeps more than that holds."""
+    return to_bytes(course.pieces) if all(p.state.is_saved for p in course.pieces) else None
 
 
 @contextmanager

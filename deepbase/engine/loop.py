@@ -70,7 +70,8 @@ def _fold_block(job: Job, index: int, table: pa.Table, state: RunState, between:
         own = own_labels(job, part, block, labels, slices, state)
         found = fold(job, part, block, labels, own, done)
         partial_states |= {
-            (slices[i], part.key): SliceState(own[i].shift, *own[i].coverage, states) for i, states in found.items()
+            (slices[i], part.key): SliceState(own[i].shift, **own[i].coverage, layers=states)
+            for i, states in found.items()
         }
         # What the other models have to say needs the room.
         if not part.baseline:
@@ -114,14 +115,14 @@ class _Own:
 
     Attributes:
         shift: the pilot values of the hypotheses.
-        coverage: the symbols and records of `SliceState` in this block.
+        coverage: the counts of `SliceState` in this block, by name.
         so_far: the states of the blocks before.
         rows: int64[symbol], its rows of the block.
         block: their labels; None where no state asks for those of the whole block.
     """
 
     shift: Floats
-    coverage: tuple[Ints, Ints]
+    coverage: Mapping[str, Ints]
     so_far: LayerStates
     rows: Ints
     block: BlockLabels | None = None
@@ -155,7 +156,7 @@ def own_labels(
     return found
 
 
-def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
+def _coverage(labels: LabelBehavior) -> dict[str, Ints]:
     """How many symbols and records each hypothesis has a value at, and how many there are; see `SliceState`."""
     starts = np.flatnonzero(np.diff(labels.record, prepend=-1))
     every = np.append(labels.valid, np.ones((len(labels.valid), 1), dtype=bool), axis=1)
@@ -166,7 +167,10 @@ def _coverage(labels: LabelBehavior) -> tuple[Ints, Ints]:
         records = np.logical_or.reduceat(there, starts, axis=0).sum(0)
         found.append((there.sum(0)[of], records[of]))
     symbols, records = (np.concatenate(several) for several in zip(*found, strict=True))
-    return symbols, records
+    true = labels.values != 0
+    false = ~true & labels.valid[:, labels.null_class]
+    with_true, with_false = (np.logical_or.reduceat(v, starts, axis=0).sum(0) for v in (true, false))
+    return {"symbols": symbols, "records": records, "with_true": with_true, "with_false": with_false}
 
 
 def _known(labels: LabelBehavior) -> Iterator[Bools | None]:

@@ -5,8 +5,12 @@ nothing may grow with the number of records: not even a shuffled list of their n
 
 The idea. A keyed permutation of `0 .. n-1` that is computed, not stored: a Feistel network over the next power of four,
 walked until it lands inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). Block
-`i` is positions `i * span .. (i + 1) * span` of the permutation, so any block can be read at any time, which is what
-makes a run resumable. DuckDB joins the record numbers to the table; several blocks are read at once, to spare scans.
+`i` is the positions `bounds(i)` of the permutation, so any block can be read at any time, which is what makes a run
+resumable. DuckDB joins the record numbers to the table.
+
+A run that may stop early looks at its scores after each block, so its blocks grow: half of what was read before, from
+`FIRST_RECORDS` up to the size of the others. Where a block lies follows from the dataset and the filter alone. Several
+blocks are read by one query, to spare scans, but few at first: at most `READ_GROWTH` times what was read before.
 
 A filter on records is part of that query, and so is a stored selection of them. They widen the span of a block instead
 of thinning the block, so that blocks stay full when few records pass, as far as `READ_PLACES` goes.
@@ -20,6 +24,7 @@ characters of text and their annotations, and `READ_PLACES` numbers of records.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +41,9 @@ BLOCK_CHARACTERS = 131_072
 BLOCK_LABELS = 2**25
 READ_CHARACTERS = 2**22
 READ_PLACES = 2**19
+READ_GROWTH = 4
+FIRST_RECORDS = 128
+ROUND_RECORDS = 64
 MOST_GROUPS = 1_000
 ROUNDS = 6
 PLACE, DRAWN = "deepbase_place", "deepbase_drawn"
@@ -56,8 +64,10 @@ class Records:
         total: how many records the table has.
         matching: how many of them pass the filter.
         limit: how many are read at most.
-        span: positions of the random order that make a block.
-        ahead: how many blocks one query reads.
+        starts: where the first blocks begin, as positions of the random order; the last of them has `span`.
+        span: positions that make a block from there on.
+        blocks: how many blocks there are; the last one ends with the order, somewhat before or after its span.
+        ahead: positions that one query reads, if they are more than a block.
         seed: of the random order.
     """
 
@@ -69,14 +79,11 @@ class Records:
     total: int
     matching: int
     limit: int
+    starts: tuple[int, ...]
     span: int
+    blocks: int
     ahead: int
     seed: int
-
-    @property
-    def blocks(self) -> int:
-        """How many blocks there are."""
-        return -(-self.total // self.span)
 
     @property
     def group_columns(self) -> tuple[str, ...]:
@@ -88,14 +95,46 @@ class Records:
         """How many records will be read if nothing stops the run."""
         return min(self.matching, self.limit)
 
+    def unread(self, read: int) -> float:
+        """The share of the records that pass which is left when so many have been read."""
+        return 1 - min(read, self.matching) / self.matching
+
+    def bounds(self, block: int) -> tuple[int, int]:
+        """The positions of the random order at which a block begins and ends."""
+        return self._start(block), self._start(block + 1)
+
+    def _start(self, block: int) -> int:
+        if block >= self.blocks:
+            return self.total
+        grown = len(self.starts) - 1
+        return self.starts[block] if block <= grown else self.starts[-1] + (block - grown) * self.span
+
     def chunks(self, first: int) -> Iterator[range]:
-        """The blocks from `first` on, in groups that one query reads."""
-        for block in range(first, self.blocks, self.ahead):
-            yield range(block, min(block + self.ahead, self.blocks))
+        """The blocks from `first` on, in groups that one query reads.
+
+        Where every record is read, these end with the block that reaches the limit.
+        """
+        last = self.blocks
+        if self.matching == self.total:
+            last = min(last, self._ended(self.limit - 1) + 1)
+        while first < last:
+            start, end = self.bounds(first)
+            stop = self._ended(max(min(READ_GROWTH * start, start + self.ahead), end))
+            yield range(first, min(stop, last))
+            first = stop
+
+    def _ended(self, place: int) -> int:
+        """How many blocks end at a position or before it."""
+        if place >= self.total:
+            return self.blocks
+        grown = len(self.starts) - 1
+        whole = (place - self.starts[-1]) // self.span
+        return min(grown + whole, self.blocks - 1) if whole >= 0 else bisect_right(self.starts, place) - 1
 
     def read(self, connection: duckdb.DuckDBPyConnection, blocks: range) -> list[pa.Table]:
         """The records of some blocks, one table a block, in the random order."""
-        places = np.arange(blocks.start * self.span, min(blocks.stop * self.span, self.total), dtype=np.int64)
+        starts = [self._start(block) for block in range(blocks.start, blocks.stop + 1)]
+        places = np.arange(starts[0], starts[-1], dtype=np.int64)
         order = pa.table({PLACE: places, DRAWN: permuted(places, self.total, self.seed)})
         connection.register("block_order", order)
         columns = [f"inputs.{identifier(c)}" for c in self.columns]
@@ -107,8 +146,7 @@ class Records:
             ).to_arrow_table()
         finally:
             connection.unregister("block_order")
-        block = table[PLACE].to_numpy() // self.span
-        bounds = np.searchsorted(block, np.arange(blocks.start, blocks.stop + 1))
+        bounds = np.searchsorted(table[PLACE].to_numpy(), starts)
         table = table.drop_columns([PLACE])
         return [table.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
 
@@ -125,6 +163,7 @@ def records(
     limit: int | None = None,
     seed: int = 0,
     hypotheses: int = 1,
+    growing: bool = False,
 ) -> Records:
     """Plan the reading of a table of records.
 
@@ -139,6 +178,7 @@ def records(
         limit: how many records to read at most.
         seed: of the random order.
         hypotheses: how many there are; more of them make smaller blocks.
+        growing: whether the first blocks are small, for a run that may stop early.
 
     Raises:
         DatasetError: if the predicate does not bind, no record passes, or there are too many groups.
@@ -153,7 +193,7 @@ def records(
     slices = _count_groups(connection, f"{source} {_condition(where)}", groups, group_by) if groups else 1
     mean = max(float(characters or 0), 1.0)
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
-    span = min(max(size * total // matching, 1), total, READ_PLACES)
+    starts, span, blocks = _schedule(size, total, matching, growing=growing)
     return Records(
         source=source,
         columns=tuple(c for c in own if c in ALWAYS or c in columns),
@@ -163,10 +203,45 @@ def records(
         total=total,
         matching=matching,
         limit=matching if limit is None else limit,
+        starts=starts,
         span=span,
-        ahead=int(max(min(READ_CHARACTERS / (size * mean), READ_PLACES / span), 1)),
+        blocks=blocks,
+        ahead=int(min(READ_CHARACTERS / mean * total / matching, READ_PLACES)),
         seed=seed,
     )
+
+
+def _schedule(size: int, total: int, matching: int, *, growing: bool) -> tuple[tuple[int, ...], int, int]:
+    """Where blocks begin: `starts`, `span` and `blocks` of `Records`.
+
+    Growing blocks have half of the records that were read before, or of those that are left, as a multiple of
+    `ROUND_RECORDS` and at least `FIRST_RECORDS`, until they have `size`. A last block below a third of the one before
+    joins it.
+
+    >>> _schedule(1024, 5000, 5000, growing=True)
+    ((0, 128, 256, 384, 576, 896, 1344, 2048), 1024, 10)
+    """
+
+    def places(records: int) -> int:
+        return min(max(records * total // matching, 1), total, READ_PLACES)
+
+    span, starts, records = places(size), [0], 0
+    while growing:
+        half = (min(records, matching - records) // 2 + ROUND_RECORDS // 2) // ROUND_RECORDS
+        step = max(FIRST_RECORDS, half * ROUND_RECORDS)
+        if places(step) >= span or starts[-1] + places(step) >= total:
+            break
+        starts.append(starts[-1] + places(step))
+        records += step
+    whole, rest = divmod(total - starts[-1], span)
+    if not growing or not rest:
+        return tuple(starts), span, len(starts) - 1 + whole + bool(rest)
+    if not whole and len(starts) > 1 and 3 * rest < starts[-1] - starts[-2]:
+        starts.pop()
+        whole = 1
+    elif not whole or 3 * rest >= span:
+        whole += 1
+    return tuple(starts), span, len(starts) - 1 + whole
 
 
 def _condition(where: str) -> str:

@@ -61,6 +61,11 @@ class Labels:
         for i, label in enumerate(self.every):
             self.families.setdefault(label.expression, []).append(i)
 
+    def only(self, columns: Sequence[int]) -> Labels:
+        """Some of the labels."""
+        some = [self.labels[i] for i in columns]
+        return Labels(self.connection, some, words=self.words, places=self.places, given=self.given)
+
     def evaluate(self, symbols: pa.Table, unlabelled: Bools | None = None) -> LabelBehavior:
         """The labels of some symbols.
 

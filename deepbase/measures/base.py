@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Floats, Kind
+from deepbase.blocks import Floats, Ints, Kind
 from deepbase.measures.batch import BatchLabels
 from deepbase.measures.notes import NOTES
 from deepbase.measures.spread import Scale, Spread
@@ -44,12 +44,14 @@ class AbstractState(abc.ABC):
         saved: whether a checkpoint holds the state. A run with one that is not saved begins again when it is resumed.
         quick: whether scores follow from it in no time: they may then be computed while the database file is locked.
         exchanges: whether it has to know the labels of the whole block, whose records exchange them.
+        divisible: whether `select` can take some units and columns out of it.
         cost: for people, what it takes while the data streams by.
     """
 
     saved: ClassVar[bool] = True
     quick: ClassVar[bool] = True
     exchanges: ClassVar[bool] = False
+    divisible: ClassVar[bool] = False
     cost: ClassVar[str] = ""
 
     @abc.abstractmethod
@@ -75,6 +77,17 @@ class AbstractState(abc.ABC):
     @abc.abstractmethod
     def empty_like(self, labels: BatchLabels) -> Self:
         """A state that has seen nothing and suits these labels, with this one's pilot values of the units."""
+
+    def select(self, units: Ints | None, columns: Ints | None) -> Self:
+        """The state of some units and columns alone, which shares nothing with this one.
+
+        Args:
+            units: int64, their places; None for all.
+            columns: int64, likewise. Both are None for a state that is not `divisible`.
+        """
+        if units is not None or columns is not None:
+            raise NotImplementedError(f"{type(self).__name__} cannot be divided")
+        return self
 
     def arrays(self) -> dict[str, Tensor]:
         """The state as named arrays, on the CPU; those of a dataclass of tensors are its fields."""
@@ -217,7 +230,7 @@ class AbstractMeasure(abc.ABC):
         kinds: the kinds of hypotheses that it takes; none for a fact of a unit.
         grouped: whether it scores a set of units together: a probe, or a comparison of groups.
         exact: whether it equals its textbook value on the symbols read, wherever a note does not say otherwise.
-        scale: on which the errors of its scores are nearly normal; those of a group's score where it is `grouped`.
+        error_scale: on which the errors of its scores are nearly normal, or of its group's scores if it is `grouped`.
     """
 
     name: ClassVar[str]
@@ -231,7 +244,7 @@ class AbstractMeasure(abc.ABC):
     kinds: ClassVar[tuple[Kind, ...]]
     grouped: ClassVar[bool] = False
     exact: ClassVar[bool] = True
-    scale: ClassVar[Scale] = "plain"
+    error_scale: ClassVar[Scale] = "plain"
 
     @property
     def call(self) -> str:
@@ -263,6 +276,11 @@ class AbstractMeasure(abc.ABC):
     def needs_records(self) -> bool:
         """Whether it has to know the records of symbols that are kept."""
         return False
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether its scores may have intervals."""
+        return type(self).spread is not AbstractMeasure.spread or self.grouped
 
     @property
     def needs_baseline(self) -> bool:

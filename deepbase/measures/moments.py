@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from deepbase.blocks import Floats
+from deepbase.blocks import Floats, Ints
 from deepbase.measures.base import AbstractState
 from deepbase.measures.batch import GROUPS, BatchLabels
 from deepbase.measures.fold import fold_pairs, loops
@@ -69,6 +69,7 @@ class PairMoments(AbstractState):
         xy_of: float32[group, hypothesis, unit], sums of the products.
     """
 
+    divisible: ClassVar[bool] = True
     cost: ClassVar[str] = "sums of the rows at which labels are not 0"
 
     unit_shift: Tensor
@@ -193,6 +194,24 @@ class PairMoments(AbstractState):
             y_of=self.y_of + n_y * b,
             yy_of=self.yy_of + 2 * b * self.y_of + n_y * b * b,
             xy_of=xy.float(),
+        )
+
+    def select(self, units: Ints | None, columns: Ints | None) -> Self:
+        """The sums of some units and hypotheses; null classes stay, with a hypothesis or without."""
+        u = slice(None) if units is None else torch.from_numpy(units).to(self.unit_shift.device)
+        h = slice(None) if columns is None else torch.from_numpy(columns).to(self.unit_shift.device)
+        return replace(
+            self,
+            unit_shift=self.unit_shift[u].clone(),
+            label_shift=self.label_shift[h].clone(),
+            null_class=self.null_class[h].clone(),
+            finite=self.finite[u].clone(),
+            n_of=self.n_of.clone(),
+            x_of=self.x_of[..., u].clone(),
+            xx_of=self.xx_of[..., u].clone(),
+            y_of=self.y_of[:, h].clone(),
+            yy_of=self.yy_of[:, h].clone(),
+            xy_of=self.xy_of[:, h][..., u].clone(),
         )
 
     @classmethod

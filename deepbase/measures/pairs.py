@@ -46,7 +46,7 @@ class AbstractPair(AbstractTested):
             state = state.moments
         if not isinstance(state, PairMoments):
             return None
-        return pair_spread(state, targets, self.on_scale, found.unit_score, self.scale)
+        return pair_spread(state, targets, self.on_scale, found.unit_score, self.error_scale)
 
 
 @final
@@ -63,7 +63,7 @@ class Pearson(AbstractPair, AbstractGiven):
     source: ClassVar[str] = "Pearson 1895; scipy.stats.pearsonr"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
-    scale: ClassVar[Scale] = "fisher"
+    error_scale: ClassVar[Scale] = "fisher"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
     @property
@@ -77,7 +77,7 @@ class Pearson(AbstractPair, AbstractGiven):
             return partial_correlation(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
         score = self.of_sums(PairSums.of(state, first_columns(targets))).clamp(-1, 1)
-        return pair_values(score, state, targets, self.kinds)
+        return target_values(score, state, targets, self.kinds)
 
     def of_sums(self, sums: PairSums) -> Tensor:
         """The covariance over both standard deviations."""
@@ -114,11 +114,20 @@ class MeanDifference(AbstractPair, AbstractGiven):
             return adjusted_difference(state, targets, self.kinds)
         assert isinstance(state, PairMoments)
         score = self.of_sums(PairSums.of(state, first_columns(targets)))
-        return pair_values(score, state, targets, self.kinds)
+        return target_values(score, state, targets, self.kinds)
 
     def of_sums(self, sums: PairSums) -> Tensor:
         """The difference of the means."""
         return _difference(sums)
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors in the scale of the unit, which precision is a share of."""
+        spread = super().spread(state, targets, found)
+        moments = state.moments if isinstance(state, PermutedMoments) else state
+        if spread is None or not isinstance(moments, PairMoments):
+            return spread
+        deviation = moments.unit_moments()[1].sqrt()[moments.null_class[first_columns(targets)]]
+        return replace(spread, per=deviation.cpu().numpy())
 
 
 @final
@@ -153,7 +162,7 @@ class CohensD(AbstractPair):
         """Scores in standard deviations; none where the classes do not vary at all."""
         assert isinstance(state, PairMoments)
         sums = PairSums.of(state, first_columns(targets))
-        found = pair_values(self.of_sums(sums), state, targets, self.kinds, undefined=NO_VARIATION)
+        found = target_values(self.of_sums(sums), state, targets, self.kinds, undefined=NO_VARIATION)
         if self.unbiased:
             few = (found.note == NO_VARIATION) & (sums.n < 4).cpu().numpy()
             return replace(found, note=np.where(few, UNCORRECTABLE, found.note).astype(np.uint8))
@@ -185,14 +194,14 @@ class ClassSelectivity(AbstractPair):
     )
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
-    scale: ClassVar[Scale] = "angle"
+    error_scale: ClassVar[Scale] = "angle"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
         assert isinstance(state, PairMoments)
         score = self.of_sums(PairSums.of(state, first_columns(targets))).clamp(-1, 1)
-        return pair_values(score, state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
+        return target_values(score, state, targets, self.kinds, undefined=MEANS_ARE_ZERO)
 
     def of_sums(self, sums: PairSums) -> Tensor:
         """The difference of the means over the sum of their magnitudes."""
@@ -222,7 +231,7 @@ class CorrelationRatio(AbstractTested):
     state_type: ClassVar[type[AbstractState]] = PairMoments
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     signed: ClassVar[bool] = False
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
     kinds: ClassVar[tuple[Kind, ...]] = ("category",)
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
@@ -234,7 +243,7 @@ class CorrelationRatio(AbstractTested):
             for t in targets
         ]
         score = torch.stack([_ratio(state, t, state.n, state.x, state.xx, state.y, state.xy) for t in targets])
-        return pair_values(score, state, targets, self.kinds, constant=constant)
+        return target_values(score, state, targets, self.kinds, constant=constant)
 
     def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
         """Standard errors by the delete-a-group jackknife, which knows the bias of many values, too."""
@@ -257,7 +266,7 @@ class CorrelationRatio(AbstractTested):
         firsts = first_columns(targets)
         groups = (state.n_of > 0).sum(0)[state.null_class[firsts]].cpu().numpy()
         freedom = np.where(groups > 1, groups - 1.0, 0.0)
-        return jackknife(found.unit_score, torch.stack(without).cpu().numpy(), freedom, self.scale)
+        return jackknife(found.unit_score, torch.stack(without).cpu().numpy(), freedom, self.error_scale)
 
 
 def _ratio(state: PairMoments, target: Target, n: Tensor, x: Tensor, xx: Tensor, y: Tensor, xy: Tensor) -> Tensor:
@@ -283,6 +292,21 @@ def _difference(sums: PairSums) -> Tensor:
 
 
 def pair_values(
+    score: Tensor, state: PairMoments, targets: Sequence[Target], takes: Sequence[Kind], undefined: int = NOT_FINITE
+) -> Values:
+    """Scores of all columns with the conventions of all measures applied: a pair without a value is NaN and has a note.
+
+    Args:
+        score: float64[column, unit].
+        state: what it is made of.
+        targets: what is asked for.
+        takes: the kinds that the measure takes.
+        undefined: the note of what is not finite.
+    """
+    return target_values(score[first_columns(targets)], state, targets, takes, undefined)
+
+
+def target_values(
     score: Tensor,
     state: PairMoments,
     targets: Sequence[Target],

@@ -35,6 +35,7 @@ from deepbase.blocks import Floats
 Scale = Literal["plain", "fisher", "logit", "angle"]
 """What transforms a score so that its error is nearly normal."""
 LEAST_FREEDOM = 1.0
+NO_INTERVAL = "no interval: this measure has none"
 THIN = "no interval: too few records tell of the hypothesis"
 
 
@@ -49,6 +50,8 @@ class Spread:
         bias: float64[target, unit], by how much the score is expected to exceed that of an endless source, on the same
             scale; None for a measure without a bias that matters. The interval is about the score without it.
         centre: float64[target, unit], the transformed score, where the score does not tell it: an angle.
+        per: float64[target, unit], what `error` is a share of where a run is asked for a precision: 1 for scores of a
+            scale of their own (None), for those in the unit's scale its standard deviation.
         missing: why there is no error, where there is none.
     """
 
@@ -56,13 +59,14 @@ class Spread:
     freedom: Floats
     bias: Floats | None = None
     centre: Floats | None = None
+    per: Floats | None = None
     missing: str = THIN
 
     def units(self, units: slice) -> Self:
         """That of some of the units."""
         if self.error.shape[1] == 1:
             return self
-        several = ("error", "bias", "centre")
+        several = ("error", "bias", "centre", "per")
         return replace(self, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
 
 

@@ -89,7 +89,7 @@ class Expression:
 
     def __init__(self, source: Source, parse: Parse, window: str = "") -> None:
         self.source = source
-        self.node = _parsed(parse, f"SELECT {source.text}\n{window}\n")
+        self.node = parsed(parse, f"SELECT {source.text}\n{window}\n")
         self._place = _places(f"SELECT {source.text}\n", len("SELECT "))
 
     @cached_property
@@ -176,19 +176,20 @@ class Expression:
 
 def leaves(item: Source, parse: Parse) -> tuple[Leaf, ...]:
     """The relations of an item of FROM: one, or those of a join tree."""
-    return tuple(_leaf(node) for node in _relations(_parsed(parse, f"FROM {item.text}\n")["from_table"]))
+    return tuple(_leaf(node) for node in _relations(parsed(parse, f"FROM {item.text}\n")["from_table"]))
 
 
 def columns_of_item(item: Source, parse: Parse) -> Iterator[tuple[str, ...]]:
     """The columns of other relations that an item of FROM may mention, as a lateral subquery does."""
-    tree = _parsed(parse, f"FROM {item.text}\n")["from_table"]
+    tree = parsed(parse, f"FROM {item.text}\n")["from_table"]
     inner = _inner(tree)
     for node, _ in _walk(tree):
         if node.get("class") == "COLUMN_REF" and node["column_names"][0].lower() not in inner:
             yield tuple(node["column_names"])
 
 
-def _parsed(parse: Parse, text: str) -> Node:
+def parsed(parse: Parse, text: str) -> Node:
+    """The tree of a SELECT."""
     found: Node = parse(text)["statements"][0]["node"]
     return found
 

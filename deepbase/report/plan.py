@@ -65,8 +65,7 @@ def plan_text(job: Job, hypotheses: Sequence[HypothesisRow], cost: Estimate, hap
             f"{job.parts[0].model.device}, {_time(cost.seconds)} (measured on {_count(cost.sample, 'record')})",
         )
     )
-    limit = f" up to {job.spec.records:,}" if job.spec.records and job.spec.records < job.records.matching else ""
-    tree.add(_line("stops", f"when every record{limit} was read"))
+    _stops(tree, job)
     if happened is not None:
         _happened(tree, happened)
     out = StringIO()
@@ -84,6 +83,29 @@ def _records(tree: Tree, job: Job, cost: Estimate) -> None:
         branch.add(Text("chosen by the query"))
     if spec.at != "token" or spec.behavior != "value":
         branch.add(Text(f"at {spec.at}, {spec.behavior} of the units"))
+
+
+def _stops(tree: Tree, job: Job) -> None:
+    """When the run ends, and what says so."""
+    from deepbase.engine.course import settled_text
+    from deepbase.engine.looks import FIRST_LOOK
+
+    spec = job.spec
+    limit = f" up to {spec.records:,}" if spec.records and spec.records < job.records.matching else ""
+    time = f", or after {spec.seconds:g} s" if spec.seconds else ""
+    if spec.exact or job.records.expected <= FIRST_LOOK:
+        tree.add(_line("stops", f"when every record{limit} was read{time}"))
+        return
+    settled = settled_text(spec)
+    branch = tree.add(_line("stops", f"when {settled}; at the latest when every record{limit} was read{time}"))
+    if spec.thresholds or spec.top:
+        branch.add(Text(f"scores that are closer to the bound than {spec.tied:g} may stay on either side"))
+    unable = [m.call for m in job.measures if not m.has_interval]
+    if unable:
+        branch.add(Text(f"every record is read for {', '.join(unable)}, without intervals"))
+    branch.add(
+        Text(f"looks at {FIRST_LOOK} records, and at half as many more each time; they share the chance of a mistake")
+    )
 
 
 def _model(tree: Tree, part: Part) -> None:

@@ -194,6 +194,8 @@ def best_units(found: Inspection, top: int) -> tuple[list[str], Iterator[tuple[A
     counts = found.scores.aggregate(", ".join(f"count({name})" for name in TOGETHER)).fetchall()[0]
     at = columns.index("unit")
     columns[at:at] = [name for name, count in zip(TOGETHER, counts, strict=True) if count]
+    if found.scores.filter("low < high").aggregate("count(*)").fetchall()[0][0]:
+        columns[columns.index("symbols") : columns.index("symbols")] = ["low", "high"]
     if found.asks_for_tests:
         columns[columns.index("symbols") : columns.index("symbols")] = ["p_value", "q_value"]
     parts = "measure, hypothesis, slice"
@@ -239,6 +241,11 @@ def remarks(found: Inspection) -> Iterator[str]:
     for name, number in run["counts"].items():
         if number:
             yield f"{COUNTS.get(name, name)}: {number:,}"
+    unsettled = found.open.aggregate("count(*)").fetchall()[0][0]
+    if unsettled:
+        yield f"{unsettled:,} scores are open: see the column open of scores"
+    if "continues" in run["spec"]:
+        yield f"went on from run {run['spec']['continues']}"
     yield (
         f"run {run['run']}: {run['records_seen']:,} records, {run['symbols_seen']:,} symbols, "
         f"{run['seconds']:.1f} s; {run['stopped_because']}"
@@ -265,13 +272,10 @@ def progress_bar() -> Iterator[Callable[[RunProgress], None] | None]:
 
         def observe(progress: RunProgress) -> None:
             seen, expected = progress.records_seen, progress.records_expected
-            bar.update(
-                task,
-                description="inspecting",
-                total=max(expected, 1),
-                completed=seen,
-                count=f"{seen:,}/{expected:,} records, {seen / max(progress.seconds, 1e-9):,.0f} a second",
-            )
+            count = f"{seen:,}/{expected:,} records, {seen / max(progress.seconds, 1e-9):,.0f} a second"
+            if progress.pairs:
+                count += f", {progress.open:,}/{progress.pairs:,} scores open, the widest ±{progress.widest:.3g}"
+            bar.update(task, description="inspecting", total=max(expected, 1), completed=seen, count=count)
 
         yield observe
 

@@ -40,10 +40,11 @@ def states(first: int, end: int, like: SliceState | None = None) -> dict:
     }
 
 
-def coverage(first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols, and one record for ten of them."""
+def coverage(first: int, end: int) -> dict[str, np.ndarray]:
+    """Symbols, one record for ten of them, and the half of these with something true."""
     symbols = (~np.isnan(DATA.y[first:end])).sum(0)
-    return symbols, symbols // 10
+    records = symbols // 10
+    return {"symbols": symbols, "records": records, "with_true": records // 2, "with_false": records - 1}
 
 
 def folded(blocks: Sequence[tuple[int, int]], state: RunState | None = None, keys=KEYS) -> RunState:
@@ -52,7 +53,8 @@ def folded(blocks: Sequence[tuple[int, int]], state: RunState | None = None, key
     for first, end in blocks:
         seen = keys[: 1 + state.next_block] if end > first else []
         partial = {
-            key: SliceState(SHIFT, *coverage(first, end), states(first, end, state.slices.get(key))) for key in seen
+            key: SliceState(SHIFT, **coverage(first, end), layers=states(first, end, state.slices.get(key)))
+            for key in seen
         }
         state = state.after([block(state.next_block, 3, end - first, records_cut=1)], partial)
     return state
@@ -72,7 +74,7 @@ def assert_same(a: RunState, b: RunState) -> None:
 
 
 def assert_same_slice(a: SliceState, b: SliceState) -> None:
-    for name in ("label_shift", "symbols", "records"):
+    for name in ("label_shift", "symbols", "records", "with_true", "with_false"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert {k: set(v) for k, v in a.layers.items()} == {k: set(v) for k, v in b.layers.items()}
     for layer, kinds in a.layers.items():

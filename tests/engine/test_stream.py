@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepbase.errors import DatasetError
+from deepbase.inputs import stream
 from deepbase.inputs.stream import Records, permuted, records
 
 SHORT = 2**24
@@ -89,14 +90,15 @@ def test_neighbours_are_torn_apart():
     hypotheses=st.sampled_from([1, SHORT, 2**21]),
     seed=st.integers(0, 5),
     start=st.integers(0, 3),
+    growing=st.booleans(),
 )
-def test_every_record_that_passes_is_read_once(size, where, hypotheses, seed, start):
+def test_every_record_that_passes_is_read_once(size, where, hypotheses, seed, start, growing):
     with duckdb.connect() as connection:
         table(connection, size)
         passing = connection.sql(f"SELECT record FROM data WHERE {where or 'true'}\n").fetchall()
         if not passing:
             return
-        plan = records(connection, "data", where=where, hypotheses=hypotheses, seed=seed)
+        plan = records(connection, "data", where=where, hypotheses=hypotheses, seed=seed, growing=growing)
         blocks = read(plan, connection)
         assert sorted(itertools.chain(*blocks)) == [r[0] for r in passing]
         assert len(blocks) == plan.blocks
@@ -114,6 +116,82 @@ def test_blocks_are_bounded_in_records_characters_and_labels(connection):
     assert [len(b) for b in read(records(connection, "data"), connection)] == [1, 1, 1]
 
 
+def ends(plan: Records) -> list[int]:
+    return [plan.bounds(block)[1] for block in range(plan.blocks)]
+
+
+def test_the_blocks_of_a_run_that_may_stop_grow_until_they_have_their_size(connection):
+    table(connection, 5000)
+    plan = records(connection, "data", growing=True)
+    assert ends(plan) == [128, 256, 384, 576, 896, 1344, 2048, 3072, 4096, 5000]
+    assert list(map(len, read(plan, connection))) == np.diff([0, *ends(plan)]).tolist()
+    assert ends(records(connection, "data")) == [1024, 2048, 3072, 4096, 5000]
+    assert ends(records(connection, "data", growing=True, hypotheses=2**17))[:6] == [128, 256, 384, 576, 832, 1088]
+    small = [ends(records(connection, "data", growing=growing, hypotheses=2**20)) for growing in (False, True)]
+    assert small[0][:-2] == small[1][:-1] == list(range(32, 4970, 32)), "blocks that are small anyway need not grow"
+
+
+@pytest.mark.parametrize(
+    ("size", "last"),
+    [(1, [0, 1]), (127, [0, 127]), (170, [0, 170]), (171, [0, 128, 171]), (298, [128, 298]),
+     (2001, [896, 1344, 1664, 1856, 2001]), (2282, [1792, 2048, 2176, 2282]), (3072, [2048, 2560, 2816, 2944, 3072]),
+     (5000, [1344, 2048, 3072, 4096, 5000]), (5120 + 300, [4096, 5420]), (5120 + 400, [4096, 5120, 5520])],
+)  # fmt: skip
+def test_a_small_rest_joins_the_last_growing_block(connection, size, last):
+    table(connection, size)
+    assert [0, *ends(records(connection, "data", growing=True))][-len(last) :] == last
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    total=st.integers(1, 10**5) | st.integers(1, 10**12),
+    share=st.floats(0, 1),
+    size=st.integers(1, 1024),
+    growing=st.booleans(),
+    ahead=st.integers(1, 2**19),
+)
+def test_blocks_and_chunks_lie_end_to_end_and_are_found_again(total, share, size, growing, ahead):
+    matching = max(int(total * share), 1)
+    starts, span, blocks = stream._schedule(size, total, matching, growing=growing)
+    plan = Records("", (), (), 1, "", total, matching, matching, starts, span, blocks, ahead, 0)
+    some = range(min(blocks, 30))
+    bounds = [plan.bounds(block) for block in some]
+    assert bounds[0][0] == 0
+    assert plan.bounds(blocks - 1)[1] == total
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
+    assert all(a < b for a, b in bounds)
+    assert max(b - a for a, b in bounds) <= stream.READ_PLACES * 4 / 3
+    assert (max(b - a for a, b in bounds) - 1) * matching / total < size * 4 / 3 + 1
+    for block, (a, b) in zip(some, bounds, strict=True):
+        assert (plan._ended(a), plan._ended(b - 1), plan._ended(b)) == (block, block, block + 1)
+    for first in range(0, len(some), 7):
+        chunks = list(itertools.islice(plan.chunks(first), 5))
+        assert chunks[0].start == first
+        assert all(a.stop == b.start for a, b in itertools.pairwise(chunks))
+        assert all(chunk and chunk.stop <= blocks for chunk in chunks)
+        assert len(chunks) == 5 or chunks[-1].stop == blocks
+        for chunk in chunks:
+            begin, end = plan.bounds(chunk.start)[0], plan.bounds(chunk.stop - 1)[1]
+            if len(chunk) > 1 and chunk.stop < blocks:
+                assert end <= stream.READ_GROWTH * begin
+                assert end - begin <= ahead
+
+
+def test_a_run_that_stops_early_has_not_read_much_more_than_it_needed(connection):
+    table(connection, 100_000)
+    plan = records(connection, "data", growing=True)
+    read_before = [plan.bounds(chunk.start)[0] for chunk in plan.chunks(0)]
+    assert read_before[:4] == [0, 128, 384, 1344]
+    assert len(read_before) < 10, "and one that does not stop reads in few queries"
+
+
+def test_a_filter_makes_growing_blocks_wider(connection):
+    table(connection, 20_000)
+    plan = records(connection, "data", where="digit = 7", growing=True)
+    assert ends(plan)[:3] == [1280, 2560, 3840]
+    assert all(80 < n < 180 for n in map(len, read(plan, connection)[:3]))
+
+
 def test_blocks_stay_full_when_few_records_pass(connection):
     table(connection, 20_000)
     blocks = read(records(connection, "data", where="digit = 7"), connection)
@@ -125,7 +203,9 @@ def test_a_limit_is_no_matter_of_the_order(connection):
     table(connection, 3000)
     plans = [records(connection, "data", limit=limit, seed=4) for limit in (None, 10, 100_000)]
     assert [p.expected for p in plans] == [3000, 10, 3000]
-    assert read(plans[0], connection) == read(plans[1], connection)
+    every, few, more = (read(plan, connection) for plan in plans)
+    assert every == more
+    assert few == every[:1], "no block is read beyond the limit"
 
 
 def test_another_seed_is_another_order_and_another_first_block(connection):
@@ -200,7 +280,7 @@ def test_reading_takes_memory_for_some_blocks_and_not_for_all_records(connection
     tracemalloc.start()
     try:
         found = 0
-        for chunk in itertools.islice(plan.chunks(0), None if where else 2):
+        for chunk in itertools.islice(plan.chunks(0), None if where else 5):
             found += sum(len(block) for block in plan.read(connection, chunk))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
