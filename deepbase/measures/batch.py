@@ -265,6 +265,7 @@ class BatchLabels:
             shifts=torch.stack([torch.where(known, shift, torch.inf), torch.where(known, shift, -torch.inf)]),
             boolean=boolean,
             record=self.record if self.recorded else self.record[:0],
+            group=self.group.byte(),
         )
 
 
@@ -282,6 +283,7 @@ class KeptLabels:
             infinite where none has a value.
         boolean: bool[column], which columns are booleans; the others are numbers.
         record: int64[symbol], the number of each symbol's record; empty where no measure needs it.
+        group: uint8[symbol], the random group of each symbol's record.
     """
 
     truth: Tensor
@@ -291,6 +293,13 @@ class KeptLabels:
     shifts: Tensor
     boolean: Tensor
     record: Tensor
+    group: Tensor
+
+    def rows(self, rows: slice | Tensor) -> Self:
+        """Some of the symbols."""
+        record = self.record[rows] if len(self.record) else self.record
+        truth, numbers, valid, group = (of[rows] for of in (self.truth, self.numbers, self.valid, self.group))
+        return replace(self, truth=truth, numbers=numbers, valid=valid, record=record, group=group)
 
 
 def _bags(values: Tensor, group: Tensor, *, weighted: bool) -> Bags:

@@ -70,7 +70,7 @@ class Spread:
         return replace(self, **{n: v[:, units] for n in several if (v := getattr(self, n)) is not None})
 
 
-def jackknife(score: Floats, without: Floats, freedom: Floats, scale: Scale) -> Spread:
+def jackknife(score: Floats, without: Floats, freedom: Floats, scale: Scale, present: Floats | None = None) -> Spread:
     """Standard errors and biases from scores without each group of records in turn.
 
     The delete-a-group jackknife (Wolter 2007, Introduction to Variance Estimation, section 4.2; its bias is that of
@@ -81,14 +81,27 @@ def jackknife(score: Floats, without: Floats, freedom: Floats, scale: Scale) -> 
         without: float64[group, target, unit], of all but a group; groups without a record leave the score as it is.
         freedom: float64[target], the groups that tell of each target, less one.
         scale: of the measure.
+        present: float64[group, target], 1 for the groups that have a record, 0 for others; without, as many as tell.
     """
     values = transformed(without, scale)
+    if present is not None:
+        groups, w = present.sum(0)[:, None], present[:, :, None]
+        values = np.where(w > 0, values, 0)
+        centre = (w * values).sum(0) / groups
+        error = np.sqrt((groups - 1) / groups * (w * np.square(values - centre)).sum(0))
+        bias = (groups - 1) * (centre - transformed(score, scale))
+        return Spread(np.where(np.isfinite(score), error, np.nan), freedom, np.nan_to_num(bias))
     groups = (freedom + 1)[:, None]
     share = (groups - 1) / groups
     centre = values.mean(0)
     error = np.sqrt(share * np.square(values - centre).sum(0))
     bias = (groups - 1) * (centre - transformed(score, scale))
     return Spread(np.where(np.isfinite(score), error, np.nan), freedom, np.nan_to_num(bias))
+
+
+def unknown(score: Floats, missing: str) -> Spread:
+    """No errors of scores, float64[target, unit], for a reason."""
+    return Spread(np.full(score.shape, np.nan), np.zeros(len(score)), missing=missing)
 
 
 def random_groups(score: Floats, each: Floats, weight: Floats, freedom: Floats, scale: Scale) -> Spread:

@@ -11,6 +11,7 @@ measure of order can see through.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -23,27 +24,54 @@ from deepbase.blocks import Floats, Kind
 from deepbase.measures.base import AbstractState, Target, Values
 from deepbase.measures.order import bounds
 from deepbase.measures.order.detectors import symbols, wins
+from deepbase.measures.order.errors import spread_of_ranks
 from deepbase.measures.order.kendall import discordant_pairs
 from deepbase.measures.order.scores import exact_values, from_bins, sketch_values
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import Cuts, Walk
+from deepbase.measures.spread import Scale, Spread
 from deepbase.measures.tested import AbstractRanked, AbstractTested
+
+
+@dataclass(frozen=True)
+class AbstractRankCorrelation(AbstractTested):
+    """A correlation that looks at ranks only."""
+
+    state_type: ClassVar[type[AbstractState]] = PairOrder
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    signed: ClassVar[bool] = True
+    scale: ClassVar[Scale] = "fisher"
+    kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
+
+    @staticmethod
+    @abc.abstractmethod
+    def of_walk(state: PairOrder, walk: Walk, target: Target) -> Floats:
+        """The scores from rows, float64[unit]."""
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors: of booleans by the delete-a-group jackknife, of numbers by random groups."""
+        assert isinstance(state, PairOrder)
+
+        def whole(walk: Walk, several: Sequence[Target]) -> Floats:
+            return np.stack([self.of_walk(state, walk, t) for t in several])
+
+        def of_group(group: PairOrder, several: Sequence[Target]) -> Floats:
+            walk = group.walk(Cuts())
+            return np.stack([self.of_walk(group, walk, t) for t in several])
+
+        return spread_of_ranks(state, targets, found.unit_score, whole, of_group, self.scale)
 
 
 @final
 @dataclass(frozen=True)
-class Spearman(AbstractRanked):
+class Spearman(AbstractRanked, AbstractRankCorrelation):
     """Pearson's correlation of the ranks; ties have the mean of their ranks."""
 
     name: ClassVar[str] = "spearman"
     description: ClassVar[str] = "rank correlation of a unit with a hypothesis (Spearman's rho)"
     formula: ClassVar[str] = "cov(rank(x), rank(y)) / (sd(rank(x)) sd(rank(y)))"
     source: ClassVar[str] = "Spearman 1904; scipy.stats.spearmanr"
-    state_type: ClassVar[type[AbstractState]] = PairOrder
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    signed: ClassVar[bool] = True
-    kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]."""
@@ -51,7 +79,7 @@ class Spearman(AbstractRanked):
         if state.sketch is None:
             walk = state.walk(Cuts())
             with np.errstate(invalid="ignore", divide="ignore"):
-                score = np.stack([self._exact(state, walk, t) for t in targets])
+                score = np.stack([self.of_walk(state, walk, t) for t in targets])
             return exact_values(np.clip(score, -1, 1), walk, state, targets, self.kinds)
         low, high = from_bins(state.sketch, targets, bounds.spearman)
         for i, target in enumerate(targets):
@@ -60,7 +88,7 @@ class Spearman(AbstractRanked):
         return sketch_values((low + high) / 2, (high - low) / 2, state.sketch, targets, self.kinds)
 
     @staticmethod
-    def _exact(state: PairOrder, walk: Walk, target: Target) -> Floats:
+    def of_walk(state: PairOrder, walk: Walk, target: Target) -> Floats:
         """float64[unit]: of a boolean, the sum of its ranks about their mean is the won pairs less half of all."""
         column = target.columns[0]
         of, n = walk.null_class[column], symbols(walk)[column]
@@ -87,17 +115,13 @@ def _of_number(sketch: Sketch, column: int) -> tuple[Tensor, Tensor]:
 
 @final
 @dataclass(frozen=True)
-class Kendall(AbstractTested):
+class Kendall(AbstractRankCorrelation):
     """The pairs of symbols that unit and hypothesis order alike, less those that they order differently: tau-b."""
 
     name: ClassVar[str] = "kendall"
     description: ClassVar[str] = "rank correlation of a unit with a hypothesis from pairs of symbols (Kendall's tau-b)"
     formula: ClassVar[str] = "(concordant - discordant) / sqrt(pairs not tied in x * pairs not tied in y)"
     source: ClassVar[str] = "Kendall 1945, The treatment of ties in ranking problems; scipy.stats.kendalltau"
-    state_type: ClassVar[type[AbstractState]] = PairOrder
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    signed: ClassVar[bool] = True
-    kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [-1, 1]; of a number only where all rows are kept."""
@@ -105,7 +129,7 @@ class Kendall(AbstractTested):
         if state.sketch is None:
             walk = state.walk(Cuts())
             with np.errstate(invalid="ignore", divide="ignore"):
-                score = np.stack([self._exact(state, walk, t) for t in targets])
+                score = np.stack([self.of_walk(state, walk, t) for t in targets])
             return exact_values(np.clip(score, -1, 1), walk, state, targets, self.kinds)
         low, high = from_bins(state.sketch, targets, bounds.kendall)
         error = (high - low) / 2
@@ -113,7 +137,7 @@ class Kendall(AbstractTested):
         return sketch_values((low + high) / 2, error, state.sketch, targets, self.kinds)
 
     @staticmethod
-    def _exact(state: PairOrder, walk: Walk, target: Target) -> Floats:
+    def of_walk(state: PairOrder, walk: Walk, target: Target) -> Floats:
         """float64[unit]."""
         column = target.columns[0]
         of, n = walk.null_class[column], symbols(walk)[column]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,10 +15,12 @@ from torch import Tensor
 from deepbase.blocks import Floats, Kind
 from deepbase.errors import MeasureError
 from deepbase.measures.base import AbstractState, Target, Values
+from deepbase.measures.order.errors import spread_of_counts
 from deepbase.measures.order.scores import BORDERS, exact_values, sketch_values
 from deepbase.measures.order.sketch import Sketch
 from deepbase.measures.order.state import PairOrder
 from deepbase.measures.order.walk import UNITS, Cuts, Walk
+from deepbase.measures.spread import Spread
 from deepbase.measures.tested import AbstractTested
 
 MOST_BINS = 256
@@ -71,16 +73,31 @@ class MutualInformation(AbstractTested):
         cuts = Cuts(bins=self.bins)
         if state.sketch is None:
             walk = state.walk(cuts)
-            score = np.empty((len(targets), len(walk.finite)))
-            booleans = [i for i, t in enumerate(targets) if t.kind == "boolean"]
-            score[booleans] = self._exact_booleans(walk, [targets[i].columns[0] for i in booleans]).T
-            for i, target in enumerate(targets):
-                if target.kind != "boolean":
-                    score[i] = self._exact(state, walk, target)
-            return exact_values(score, walk, state, targets, self.kinds)
+            counts = replace(walk, counts=walk.counts[:, :-1], sizes=walk.sizes[:, :, :-1])
+            return exact_values(self._of_counts(state, counts, targets), walk, state, targets, self.kinds)
         found = [self._of_bins(state.sketch, t, cuts) for t in targets]
         bits, off = torch.stack([s for s, _ in found]), torch.stack([e for _, e in found])
         return sketch_values(bits, off, state.sketch, targets, self.kinds, BORDERS)
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delete-a-group jackknife, in a pass of its own: each group has cuts of its own."""
+        assert isinstance(state, PairOrder)
+
+        def formula(walk: Walk, several: Sequence[Target]) -> Floats:
+            return self._of_counts(state, walk, several)
+
+        cuts = Cuts(bins=self.bins)
+        return spread_of_counts(state, targets, found.unit_score, formula, self.scale, cuts, slice(0, -1))
+
+    def _of_counts(self, state: PairOrder, walk: Walk, targets: Sequence[Target]) -> Floats:
+        """float64[target, unit], from the counts at the cuts between bins."""
+        score = np.empty((len(targets), len(walk.finite)))
+        booleans = [i for i, t in enumerate(targets) if t.kind == "boolean"]
+        score[booleans] = self._exact_booleans(walk, [targets[i].columns[0] for i in booleans]).T
+        for i, target in enumerate(targets):
+            if target.kind != "boolean":
+                score[i] = self._exact(state, walk, target)
+        return score
 
     def _exact(self, state: PairOrder, walk: Walk, target: Target) -> Floats:
         """float64[unit], for a number or a category."""
@@ -89,7 +106,7 @@ class MutualInformation(AbstractTested):
             boolean = state.assembled().boolean
             at = len(boolean) + int((~boolean[:first]).sum()) * self.bins
             columns = list(range(at, at + self.bins))
-        table = _between(walk.counts[:, :-1][:, :, columns], walk.positives[columns])
+        table = _between(walk.counts[:, :, columns], walk.positives[columns])
         return np.asarray(self._bits(torch.from_numpy(table).double()))
 
     def _exact_booleans(self, walk: Walk, columns: list[int]) -> Floats:
@@ -100,8 +117,8 @@ class MutualInformation(AbstractTested):
         found = np.empty((len(walk.finite), len(columns)))
         for first in range(0, len(found), UNITS):
             some = slice(first, first + UNITS)
-            p = _between(walk.counts[some, :-1][:, :, columns], all_p[None, None])
-            sizes = np.ascontiguousarray(walk.sizes[:, some, :-1].transpose(1, 2, 0))
+            p = _between(walk.counts[some][:, :, columns], all_p[None, None])
+            sizes = np.ascontiguousarray(walk.sizes[:, some].transpose(1, 2, 0))
             rows = _between(sizes, walk.n[None, None])
             r = rows[:, :, of]
             nats = (logs[p] + logs[r - p] - logs[rows][:, :, of]).sum(1)

@@ -143,6 +143,7 @@ def _joined(several: Sequence[KeptLabels]) -> KeptLabels:
         shifts=torch.stack([shifts[:, 0].amin(0), shifts[:, 1].amax(0)]),
         boolean=several[0].boolean.clone(),
         record=torch.cat([x.record for x in several]),
+        group=torch.cat([x.group for x in several]),
     )
 
 

@@ -78,4 +78,5 @@ def _laid(kept: KeptLabels, rows: torch.Tensor) -> KeptLabels:
         shifts=kept.shifts.repeat(1, count),
         boolean=kept.boolean.repeat(count),
         record=kept.record,
+        group=kept.group,
     )

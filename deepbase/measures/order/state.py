@@ -6,10 +6,11 @@ would take more than the memory that it was given, it becomes a `Sketch` of fixe
 
 Scores from rows are exact, those from a sketch have a bound, which their note tells.
 
-Memory: `symbols * (4 * units + columns + 1)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
+Memory: `symbols * (4 * units + columns + 2)` bytes as long as that is within the limit (a number takes 7 bytes a symbol
 more than a boolean, a further null class 1, and the records 8, where they are needed), then that of a `Sketch`. A
 sketch has at least 16 bins, however small the limit is. Labels are counted in full for every layer, although layers
-share them. The results of a walk, kept for the next measure, take about 100 bytes a unit and column.
+share them. The results of a walk, kept for the next measure, take about 100 bytes a unit and column, those without each
+group of records, which intervals rest on, 256 more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,22 @@ from deepbase.measures.batch import BatchLabels, KeptLabels
 from deepbase.measures.order.labels import Assembled, assembled
 from deepbase.measures.order.sketch import Sketch, bins_within, sketch_bytes
 from deepbase.measures.order.walk import Cuts, Walk, walk
+from deepbase.measures.order.without import numbers_alone, walks_without
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was computed of a state, for the next measure.
+
+    Attributes:
+        walks: over all rows, by their cuts.
+        without: those without each group of records, or nothing.
+        alone: the rows of each group of records, or nothing.
+    """
+
+    walks: dict[Cuts, Walk] = field(default_factory=dict)
+    without: list[Walk] = field(default_factory=list)
+    alone: list[PairOrder] = field(default_factory=list)
 
 
 @final
@@ -38,7 +55,7 @@ class PairOrder(AbstractState):
         units: float32[symbol, unit], batches; without symbols, if there is a sketch.
         labels: of the same batches.
         sketch: the counts, once the rows no longer fit.
-        walks: what was computed of this state already, by its cuts.
+        made: what was computed of this state already.
     """
 
     saved: ClassVar[bool] = False
@@ -49,7 +66,7 @@ class PairOrder(AbstractState):
     units: tuple[Tensor, ...]
     labels: tuple[KeptLabels, ...]
     sketch: Sketch | None = None
-    walks: dict[Cuts, Walk] = field(default_factory=dict, repr=False, compare=False)
+    made: Made = field(default_factory=Made, repr=False, compare=False)
 
     @classmethod
     def first(cls, units: Tensor, labels: BatchLabels, memory: int) -> Self:
@@ -59,13 +76,13 @@ class PairOrder(AbstractState):
     def empty_like(self, labels: BatchLabels) -> Self:
         """Nothing seen, the same limit and, of a sketch, the same borders."""
         if self.sketch is not None:
-            return replace(self, sketch=self.sketch.empty(labels.kept), walks={})
-        return replace(self, units=(self.units[0][:0],), labels=(_nothing(labels.kept),), walks={})
+            return replace(self, sketch=self.sketch.empty(labels.kept), made=Made())
+        return replace(self, units=(self.units[0][:0],), labels=(_nothing(labels.kept),), made=Made())
 
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
         """Keep a batch, or count it."""
         if self.sketch is not None:
-            return replace(self, sketch=self.sketch.add(units, labels.kept), walks={})
+            return replace(self, sketch=self.sketch.add(units, labels.kept), made=Made())
         return self._with((_own(units),), (labels.kept,))
 
     def merge(self, other: Self) -> Self:
@@ -75,15 +92,15 @@ class PairOrder(AbstractState):
         if self.sketch is None:
             return other.merge(self)
         if other.sketch is not None:
-            return replace(self, sketch=self.sketch.merge(other.sketch), walks={})
+            return replace(self, sketch=self.sketch.merge(other.sketch), made=Made())
         sketch = self.sketch.merge(self.sketch.empty(other.labels[0]))
-        return replace(self, sketch=_counted(sketch, other.units, other.labels), walks={})
+        return replace(self, sketch=_counted(sketch, other.units, other.labels), made=Made())
 
     def _with(self, units: tuple[Tensor, ...], labels: tuple[KeptLabels, ...]) -> Self:
         """More rows; batches without symbols only stay if there is no other."""
         both = [(x, y) for x, y in zip(self.units + units, self.labels + labels, strict=True) if len(x)]
         both = both or [(self.units[0], self.labels[0])]
-        return replace(self, units=tuple(x for x, _ in both), labels=tuple(y for _, y in both), walks={})._fitted()
+        return replace(self, units=tuple(x for x, _ in both), labels=tuple(y for _, y in both), made=Made())._fitted()
 
     def _fitted(self) -> Self:
         """This state, or a sketch in the place of rows that do not fit."""
@@ -120,6 +137,7 @@ class PairOrder(AbstractState):
             numbers=nothing.double().reshape(0, len(sketch.number_edges)),
             valid=nothing.byte().reshape(0, sketch.sums.shape[1]),
             record=nothing.long(),
+            group=nothing.byte(),
             **own,
         )
         return cls(limit, (torch.zeros(0, len(sketch.shift), device=device),), (empty,), sketch)
@@ -138,13 +156,25 @@ class PairOrder(AbstractState):
 
     def walk(self, cuts: Cuts) -> Walk:
         """The walk over all rows, made once."""
-        if cuts not in self.walks:
-            self.walks[cuts] = walk(self.units, self.assembled(), cuts)
-        return self.walks[cuts]
+        if cuts not in self.made.walks:
+            self.made.walks[cuts] = walk(self.units, self.assembled(), cuts)
+        return self.made.walks[cuts]
+
+    def without(self) -> list[Walk]:
+        """The sums of the walk without each group of records, made once; see `walks_without`."""
+        if not self.made.without:
+            self.made.without.extend(walks_without(self))
+        return self.made.without
+
+    def alone(self) -> list[PairOrder]:
+        """The rows of each group of records with their numbers, and with booleans that are true nowhere."""
+        if not self.made.alone:
+            self.made.alone.extend(numbers_alone(self))
+        return self.made.alone
 
 
 def _row_bytes(units: int, columns: int, symbols: int) -> int:
-    return symbols * (4 * units + columns + 1) + 9 * columns + 8
+    return symbols * (4 * units + columns + 2) + 9 * columns + 8
 
 
 def _own(units: Tensor) -> Tensor:
@@ -155,7 +185,7 @@ def _own(units: Tensor) -> Tensor:
 
 
 def _nothing(kept: KeptLabels) -> KeptLabels:
-    of_symbols = ("truth", "numbers", "valid", "record")
+    of_symbols = ("truth", "numbers", "valid", "record", "group")
     return replace(kept, **{name: getattr(kept, name)[:0].clone() for name in of_symbols})
 
 

@@ -168,22 +168,49 @@ class _Found:
     extremes: Ints
 
 
-def _class(labels: Assembled, number: int, cuts: Cuts) -> _Class:
+def class_labels(labels: Assembled, number: int, cuts: Cuts) -> tuple[Bytes, Bytes, Ints]:
+    """The booleans and the bins of numbers of one null class.
+
+    Args:
+        labels: of all rows.
+        number: the null class.
+        cuts: how many bins numbers have.
+
+    Returns:
+        uint8[symbol], whether there is a value; uint8[symbol, own], what is true; int64[own], the columns of `Walk`.
+    """
     valid = labels.valid[number]
     n = int(valid.sum())
     own = np.flatnonzero(labels.boolean & (labels.null_class == number))
     truth = [labels.truth[:, own] & valid[:, None]]
-    numbers = np.flatnonzero(~labels.boolean)
-    mine = [k for k, c in enumerate(numbers.tolist()) if labels.null_class[c] == number]
-    ranks = np.zeros((len(valid), len(mine)))
-    for i, k in enumerate(mine):
-        order = labels.ranks[numbers[k]]
-        ranks[order.row, i] = order.middle - (n + 1) / 2
+    for k in _numbers(labels, number):
+        order = labels.ranks[_all_numbers(labels)[k]]
         bins = np.zeros((len(valid), cuts.bins), dtype=np.uint8)
         bins[order.row, order.low * cuts.bins // max(n, 1)] = 1
         truth.append(bins)
         own = np.append(own, len(labels.boolean) + k * cuts.bins + np.arange(cuts.bins))
-    all_truth = np.concatenate(truth, axis=1)
+    return valid, np.concatenate(truth, axis=1), own
+
+
+def _all_numbers(labels: Assembled) -> list[int]:
+    """The columns of the numbers."""
+    found: list[int] = np.flatnonzero(~labels.boolean).tolist()
+    return found
+
+
+def _numbers(labels: Assembled, null_class: int) -> list[int]:
+    """Which of the numbers are in a null class."""
+    return [k for k, c in enumerate(_all_numbers(labels)) if labels.null_class[c] == null_class]
+
+
+def _class(labels: Assembled, number: int, cuts: Cuts) -> _Class:
+    valid, all_truth, own = class_labels(labels, number, cuts)
+    n = int(valid.sum())
+    mine = _numbers(labels, number)
+    ranks = np.zeros((len(valid), len(mine)))
+    for i, k in enumerate(mine):
+        order = labels.ranks[_all_numbers(labels)[k]]
+        ranks[order.row, i] = order.middle - (n + 1) / 2
     sparse = Sparse.of(all_truth).in_fours(len(own))
     offset = np.concatenate([[0], np.cumsum(all_truth.sum(0, dtype=np.int64))]).astype(np.uint32)
     return _Class(valid, n, all_truth, own, sparse, offset, cuts.needs(n), ranks, np.array(mine, np.int64))
