@@ -1,9 +1,17 @@
 """Facts of a unit that need no hypothesis: how often it is active, its mean, its spread, its extremes.
 
-All of them read one state of a few sums over all symbols, about a pilot value as in `moments`. They answer what a
-person asks before any hypothesis: which units are dead, which are sparse, which are outliers.
+All of them read one state of a few sums over symbols, about a pilot value and by group of records as in `moments`. They
+answer what a person asks before any hypothesis: which units are dead, which are sparse, which are outliers.
 
-Memory: `52 * units` bytes.
+Standard errors are those of the delta method, from the influence of a symbol on each (Hampel 1974, "The influence curve
+and its role in robust estimation"): for deviations d from the mean, of moments m2, m3, m4,
+
+    mean: d        standard deviation: (d^2 - m2) / (2 sqrt(m2))
+    kurtosis: (d^4 - 4 m3 d - m4) / m2^2 - 2 m4 (d^2 - m2) / m2^3
+
+summed over a group of records, over n. An extreme has none: the records that were read do not tell how far others go.
+
+Memory: `652 * units` bytes.
 """
 
 from __future__ import annotations
@@ -11,39 +19,44 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Kind
+from deepbase.blocks import Floats, Kind
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
-from deepbase.measures.batch import BatchLabels
+from deepbase.measures.batch import GROUPS, BatchLabels
 from deepbase.measures.fold import fold_units, loops
 from deepbase.measures.moments import constant_units, pilot
 from deepbase.measures.notes import CONSTANT_UNIT, NOT_FINITE, TOO_FEW_SYMBOLS
+from deepbase.measures.significance import LEAST_GROUPS
+from deepbase.measures.spread import Scale, Spread, slope, unknown
+
+EXTREME = "no interval: an extreme of the records that were read does not tell of others"
 
 
 @final
 @dataclass(frozen=True)
 class UnitSums(AbstractState):
-    """Sums over all symbols, about the pilot values.
+    """Sums over symbols, about the pilot values, by group of records.
 
     Attributes:
         shift: float32[unit], the pilot values.
-        n: float64[1], symbols.
-        active: float64[unit], symbols at which the unit is above 0.
-        powers: float64[4, unit], sums of the first four powers of `x - shift`.
-        least, greatest: float32[unit].
+        n_of: float64[group], symbols.
+        active_of: float64[group, unit], symbols at which the unit is above 0.
+        powers_of: float64[group, 4, unit], sums of the first four powers of `x - shift`.
+        least, greatest: float32[unit], over all groups.
     """
 
     cost: ClassVar[str] = "a few sums"
 
     shift: Tensor
-    n: Tensor
-    active: Tensor
-    powers: Tensor
+    n_of: Tensor
+    active_of: Tensor
+    powers_of: Tensor
     least: Tensor
     greatest: Tensor
 
@@ -54,27 +67,30 @@ class UnitSums(AbstractState):
 
     @classmethod
     def _zero(cls, shift: Tensor) -> Self:
-        zeros = torch.zeros(len(shift), dtype=torch.float64, device=shift.device)
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(GROUPS, *shape, dtype=torch.float64, device=shift.device)
+
         infinite = torch.full_like(shift, torch.inf)
-        return cls(shift, zeros[:1].clone(), zeros, zeros.repeat(4, 1), infinite, -infinite)
+        return cls(shift, zeros(), zeros(len(shift)), zeros(4, len(shift)), infinite, -infinite)
 
     def empty_like(self, labels: BatchLabels) -> Self:
         """Nothing seen, the same pilots."""
         return self._zero(self.shift)
 
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
-        """Fold one batch in, in place where a compiled loop can."""
+        """Fold one batch in, in place."""
+        self.n_of.add_(torch.bincount(labels.group, minlength=GROUPS))
         made = loops() if units.device.type == "cpu" else None
         if made:
-            fold_units(made, self, units)
-            return replace(self, n=self.n + len(units))
+            fold_units(made, self, units, labels.sorted)
+            return replace(self)  # without the totals that may have been looked at
         x = units.double() - self.shift
         square = x * x
+        self.active_of.index_add_(0, labels.group, (units > 0).double())
+        for i, power in enumerate((x, square, square * x, square * square)):
+            self.powers_of[:, i].index_add_(0, labels.group, power)
         return replace(
             self,
-            n=self.n + len(x),
-            active=self.active + (units > 0).sum(0),
-            powers=self.powers + torch.stack([p.sum(0) for p in (x, square, square * x, square * square)]),
             least=torch.minimum(self.least, units.amin(0)) if len(units) else self.least,
             greatest=torch.maximum(self.greatest, units.amax(0)) if len(units) else self.greatest,
         )
@@ -85,35 +101,79 @@ class UnitSums(AbstractState):
             return other.merge(self)
         return replace(
             self,
-            n=self.n + other.n,
-            active=self.active + other.active,
-            powers=self.powers + other.about(self.shift.double()),
+            n_of=self.n_of + other.n_of,
+            active_of=self.active_of + other.active_of,
+            powers_of=self.powers_of + other.about(self.shift.double()),
             least=torch.minimum(self.least, other.least),
             greatest=torch.maximum(self.greatest, other.greatest),
         )
 
+    @cached_property
+    def n(self) -> Tensor:
+        """float64[1], all symbols."""
+        return self.n_of.sum(0, keepdim=True)
+
+    @cached_property
+    def active(self) -> Tensor:
+        """float64[unit], symbols at which the unit is above 0."""
+        return self.active_of.sum(0)
+
+    @cached_property
+    def powers(self) -> Tensor:
+        """float64[4, unit], sums of powers."""
+        return self.powers_of.sum(0)
+
     def about(self, shift: Tensor) -> Tensor:
-        """float64[4, unit]: the sums of powers about other values, float64[unit]."""
+        """float64[group, 4, unit]: the sums of powers about other values, float64[unit]."""
         a = self.shift.double() - shift
-        n, (p1, p2, p3, p4) = self.n, self.powers
+        n, (p1, p2, p3, p4) = self.n_of[:, None], self.powers_of.unbind(1)
         return torch.stack(
             [
                 p1 + n * a,
                 p2 + 2 * a * p1 + n * a**2,
                 p3 + 3 * a * p2 + 3 * a**2 * p1 + n * a**3,
                 p4 + 4 * a * p3 + 6 * a**2 * p2 + 4 * a**3 * p1 + n * a**4,
-            ]
+            ],
+            dim=1,
         )
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:
         """Bytes of the sums."""
-        return 52 * units + 8
+        return GROUPS * (8 + 40 * units) + 12 * units
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean about the pilot, and sums of the powers about the mean, float64[4, unit]."""
         mean = self.powers[0] / self.n
-        return mean, self.about(self.shift.double() + mean)
+        return mean, self.about(self.shift.double() + mean).sum(0)
+
+    def deviations(self) -> tuple[Tensor, ...]:
+        """float64[group, unit] four times: the sums of the powers about the mean of all symbols, by group."""
+        sums: tuple[Tensor, ...] = self.about(self.shift.double() + self.powers[0] / self.n).unbind(1)
+        return sums
+
+    def spread(self, shares: Tensor, evidence: Tensor, score: Floats, scale: Scale, *, scaled: bool = False) -> Spread:
+        """The spread of scores, from what each group of records adds to them, as in `delta`.
+
+        Args:
+            shares: float64[group, unit], which add up to 0.
+            evidence: float64[group, unit], what each group tells of a unit; where next to all is from one group, there
+                is no error.
+            score: float64[1, unit].
+            scale: of the measure.
+            scaled: whether the score is in the scale of the unit.
+        """
+        groups = (self.n_of > 0).sum()
+        effective = evidence.sum(0).square() / evidence.square().sum(0)
+        whole = (shares.square().sum(0) * groups / (groups - 1)).sqrt()
+        error = torch.where(effective >= LEAST_GROUPS, whole, torch.nan)[None].cpu().numpy()
+        of_symbols = float(self.n.square() / self.n_of.square().sum())
+        freedom = of_symbols - 1 if of_symbols >= LEAST_GROUPS else 0.0
+        _, sums = self.moments()
+        per = (sums[1] / self.n).clamp_min(0).sqrt()[None].cpu().numpy() if scaled else None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.where(np.isfinite(score), error / slope(score, scale), np.nan)
+        return Spread(error, np.array([freedom]), per=per)
 
     def values(self, score: Tensor, *, constant: bool = False) -> Values:
         """Scores as the one row of a target, with the conventions applied.
@@ -148,6 +208,7 @@ class Density(AbstractFact):
 
     name: ClassVar[str] = "density"
     description: ClassVar[str] = "share of the symbols at which a unit is above 0"
+    scale: ClassVar[Scale] = "logit"
     formula: ClassVar[str] = "count(x > 0) / n"
     source: ClassVar[str] = "Bricken et al. 2023, Towards Monosemanticity (activation density)"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -157,6 +218,13 @@ class Density(AbstractFact):
         """Shares."""
         assert isinstance(state, UnitSums)
         return state.values(state.active / state.n)
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delta method."""
+        assert isinstance(state, UnitSums)
+        share, n = state.active / state.n, state.n_of[:, None]
+        evidence = state.active_of * (1 - 2 * share) + n * share.square()
+        return state.spread((state.active_of - n * share) / state.n, evidence, found.unit_score, self.scale)
 
 
 @final
@@ -176,6 +244,12 @@ class Mean(AbstractFact):
         assert isinstance(state, UnitSums)
         return state.values(state.moments()[0] + state.shift)
 
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delta method."""
+        assert isinstance(state, UnitSums)
+        first, second, _, _ = state.deviations()
+        return state.spread(first / state.n, second, found.unit_score, self.scale, scaled=True)
+
 
 @final
 @dataclass(frozen=True)
@@ -193,6 +267,14 @@ class StandardDeviation(AbstractFact):
         """Deviations in the scale of the unit."""
         assert isinstance(state, UnitSums)
         return state.values((state.moments()[1][1] / state.n).clamp_min(0).sqrt())
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delta method."""
+        assert isinstance(state, UnitSums)
+        _, second, _, fourth = state.deviations()
+        m2 = second.sum(0) / state.n
+        shares = (second - state.n_of[:, None] * m2) / (2 * m2.sqrt() * state.n)
+        return state.spread(shares, fourth, found.unit_score, self.scale, scaled=True)
 
 
 @final
@@ -213,10 +295,33 @@ class Kurtosis(AbstractFact):
         _, (_, second, _, fourth) = state.moments()
         return state.values(state.n * fourth / second.square() - 3, constant=True)
 
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """Standard errors by the delta method."""
+        assert isinstance(state, UnitSums)
+        sums, n = state.deviations(), state.n_of[:, None]
+        first, second, _, fourth = sums
+        _, m2, m3, m4 = (s.sum(0) / state.n for s in sums)
+        influence = (fourth - 4 * m3 * first - n * m4) / m2**2 - 2 * m4 * (second - n * m2) / m2**3
+        return state.spread(influence / state.n, fourth, found.unit_score, self.scale)
+
+
+@dataclass(frozen=True)
+class AbstractExtreme(AbstractFact):
+    """An extreme value of a unit."""
+
+    @property
+    def has_interval(self) -> bool:
+        """No: how far the records go that were not read, those that were read do not tell."""
+        return False
+
+    def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
+        """None but the reason."""
+        return unknown(found.unit_score, EXTREME)
+
 
 @final
 @dataclass(frozen=True)
-class Minimum(AbstractFact):
+class Minimum(AbstractExtreme):
     """The least value of a unit."""
 
     name: ClassVar[str] = "minimum"
@@ -234,7 +339,7 @@ class Minimum(AbstractFact):
 
 @final
 @dataclass(frozen=True)
-class Maximum(AbstractFact):
+class Maximum(AbstractExtreme):
     """The greatest value of a unit."""
 
     name: ClassVar[str] = "maximum"

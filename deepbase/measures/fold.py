@@ -56,13 +56,13 @@ def fold_pairs(made: Loops, state: PairMoments, units: Tensor, labels: Sorted) -
     in_shares(x.shape[1], TILE, share)
 
 
-def fold_units(made: Loops, state: UnitSums, units: Tensor) -> None:
+def fold_units(made: Loops, state: UnitSums, units: Tensor, labels: Sorted) -> None:
     """Add a batch to the sums of facts, in place; all on the CPU."""
     x = units.contiguous().numpy()
-    arrays = [a.numpy() for a in (state.shift, state.active, state.powers, state.least, state.greatest)]
+    arrays = [a.numpy() for a in (state.shift, state.active_of, state.powers_of, state.least, state.greatest)]
 
     def share(first: int, last: int) -> None:
-        made.units(x, *arrays, first, last, TILE)
+        made.units(x, labels.order, labels.ends, *arrays, first, last, TILE)
 
     in_shares(x.shape[1], TILE, share)
 
@@ -172,15 +172,27 @@ def _pairs(  # noqa: C901, PLR0912, PLR0915 (one loop, whose parts share all tha
 
 
 def _units(
-    units: Any, shift: Any, active: Any, powers: Any, least: Any, greatest: Any, first: int, last: int, tile: int
+    units: Any,
+    order: Any,
+    ends: Any,
+    shift: Any,
+    active: Any,
+    powers: Any,
+    least: Any,
+    greatest: Any,
+    first: int,
+    last: int,
+    tile: int,
 ) -> None:
-    """Sums of powers, extremes, and how often a unit is above 0.
+    """Sums of powers, and how often a unit is above 0, by group of records; extremes.
 
     Args:
         units: float32[symbol, unit].
+        order: int64[symbol], the symbols, group after group.
+        ends: int64[group], where each group ends in `order`.
         shift: float32[unit], the pilot values.
-        active: float64[unit], added to.
-        powers: float64[4, unit], added to.
+        active: float64[group, unit], added to.
+        powers: float64[group, 4, unit], added to.
         least, greatest: float32[unit], written; NaN where a value is NaN.
         first: the first unit.
         last: the unit before which to end.
@@ -191,22 +203,28 @@ def _units(
     for t in range(first, last, tile):
         width = min(tile, last - t)
         pilots, low, high = shift[t : t + width], least[t : t + width], greatest[t : t + width]
-        sums[:] = 0.0
-        above[:] = 0
-        for s in range(len(units)):
-            row = units[s, t : t + width]
+        begin = 0
+        for g in range(len(ends)):
+            end = ends[g]
+            if begin == end:
+                continue
+            sums[:] = 0.0
+            above[:] = 0
+            for s in order[begin:end]:
+                row = units[s, t : t + width]
+                for i in range(width):
+                    value = row[i]
+                    x = np.float64(value) - np.float64(pilots[i])
+                    square = x * x
+                    sums[0, i] += x
+                    sums[1, i] += square
+                    sums[2, i] += square * x
+                    sums[3, i] += square * square
+                    above[i] += value > 0
+                    low[i] = min(low[i], value)
+                    high[i] = max(high[i], value)
             for i in range(width):
-                value = row[i]
-                x = np.float64(value) - np.float64(pilots[i])
-                square = x * x
-                sums[0, i] += x
-                sums[1, i] += square
-                sums[2, i] += square * x
-                sums[3, i] += square * square
-                above[i] += value > 0
-                low[i] = min(low[i], value)
-                high[i] = max(high[i], value)
-        for i in range(width):
-            active[t + i] += above[i]
-            for p in range(4):
-                powers[p, t + i] += sums[p, i]
+                active[g, t + i] += above[i]
+                for p in range(4):
+                    powers[g, p, t + i] += sums[p, i]
+            begin = end
