@@ -44,8 +44,9 @@ class AbstractPair(AbstractTested):
         """Standard errors by the delta method."""
         if isinstance(state, PermutedMoments):
             state = state.moments
-        if not isinstance(state, PairMoments):
-            return None
+        if isinstance(state, GivenMoments):
+            return state.given(targets).spread(targets, found.unit_score, self.error_scale)
+        assert isinstance(state, PairMoments)
         return pair_spread(state, targets, self.on_scale, found.unit_score, self.error_scale)
 
 

@@ -15,7 +15,7 @@ a value.
 
 Precision: everything is float64 about pilot values, since what is left may be a small part of what there was.
 
-Memory: for each set `8 * GROUPS * (units + confounds + 1) * (hypotheses + classes * (1 + confounds))` bytes, about
+Memory: for each set `8 * GROUPS * (units + confounds + 1) * (hypotheses + classes * (2 + confounds))` bytes, about
 twice what `PairMoments` takes. Time: one product of matrices for each group and batch,
 `2 * symbols * (hypotheses + classes * (1 + confounds)) * (units + confounds)` operations.
 
@@ -42,7 +42,8 @@ from deepbase.measures.confounds import DETERMINED, Basis, basis, pilot_of
 from deepbase.measures.conventions import Evidence, constant, first_columns, values
 from deepbase.measures.moments import pilot
 from deepbase.measures.notes import HYPOTHESIS_GIVEN, TOO_FEW_GIVEN, UNIT_GIVEN
-from deepbase.measures.significance import p_values_of_shares
+from deepbase.measures.significance import LEAST_GROUPS, p_values_of_shares
+from deepbase.measures.spread import Scale, Spread, slope
 
 
 class Residuals(NamedTuple):
@@ -78,7 +79,7 @@ class PartialMoments:
         wy_of: float64[group, hypothesis, 1 + confound], and with the hypotheses.
         yy_of: float64[group, hypothesis], squares of the hypotheses.
         xy_of: float64[group, hypothesis, unit], products.
-        xx: float64[null class, unit], squares of the units.
+        xx_of: float64[group, null class, unit], squares of the units.
     """
 
     columns: Tensor
@@ -92,7 +93,7 @@ class PartialMoments:
     wy_of: Tensor
     yy_of: Tensor
     xy_of: Tensor
-    xx: Tensor
+    xx_of: Tensor
 
     @classmethod
     def zero(cls, columns: Tensor, unit_shift: Tensor, shift: Tensor, labels: BatchLabels) -> Self:
@@ -115,7 +116,7 @@ class PartialMoments:
             wy_of=zeros(GROUPS, hypotheses, wide),
             yy_of=zeros(GROUPS, hypotheses),
             xy_of=zeros(GROUPS, hypotheses, units),
-            xx=zeros(classes, units),
+            xx_of=zeros(GROUPS, classes, units),
         )
 
     def update(self, units: Tensor, labels: BatchLabels) -> Self:
@@ -146,7 +147,7 @@ class PartialMoments:
             self.wx_of[g] += of_units[hypotheses:].view(self.wx_of.shape[1:])
             self.wy_of[g] += of_w[:hypotheses]
             self.ww_of[g] += of_w[hypotheses:].view(self.ww_of.shape[1:])
-            self.xx.addmm_(valid[first:end].T, x.square_())
+            self.xx_of[g].addmm_(valid[first:end].T, x.square_())
         return replace(self, shift=shift)
 
     def merge(self, other: Self) -> Self:
@@ -169,7 +170,7 @@ class PartialMoments:
             wy_of=a.wy_of + b.wy_of,
             yy_of=a.yy_of + b.yy_of,
             xy_of=a.xy_of + b.xy_of,
-            xx=a.xx[mine] + b.xx[theirs],
+            xx_of=a.xx_of[:, mine] + b.xx_of[:, theirs],
         )
 
     def about(self, unit_shift: Tensor, label_shift: Tensor, shift: Tensor) -> Self:
@@ -195,13 +196,18 @@ class PartialMoments:
             wy_of=wy,
             yy_of=self.yy_of + 2 * b * y + n_y * b * b,
             xy_of=self.xy_of + y[..., None] * a + b[:, None] * (x[:, self.null_class] + n_y[..., None] * a),
-            xx=self.xx + 2 * a * x.sum(0) + n.sum(0)[:, None] * a * a,
+            xx_of=self.xx_of + 2 * a * x + n[..., None] * a * a,
         )
 
     @cached_property
     def n(self) -> Tensor:
         """float64[null class], symbols."""
         return self.ww_of[:, :, 0, 0].sum(0)
+
+    @cached_property
+    def xx(self) -> Tensor:
+        """float64[null class, unit], squares of the units."""
+        return self.xx_of.sum(0)
 
     @cached_property
     def bases(self) -> list[Basis]:
@@ -229,25 +235,76 @@ class PartialMoments:
         rank = torch.tensor([float(of.rank) for of in self.bases], dtype=torch.float64, device=xx.device)
         return Residuals(xx.clamp_min(0), yy.clamp_min(0), xy, rank)
 
+    def by_group(self) -> Iterator[Residuals]:
+        """Sums of squares and products of residuals over each group of records, about the regressions of all."""
+        wx, wy = self.wx_of.sum(0), self.wy_of.sum(0)
+        parts = []
+        for c, of, which in self.members():
+            n = self.n[c].clamp_min(1)
+            parts.append((c, which, of.coefficients(wx[c], n), of.coefficients(wy[which].T, n).T))
+        for g in range(GROUPS):
+            xx, yy, xy = (torch.zeros_like(t[g]) for t in (self.xx_of, self.yy_of, self.xy_of))
+            for c, which, a, b in parts:
+                ww, wx_g, wy_g = self.ww_of[g, c], self.wx_of[g, c], self.wy_of[g, which]
+                left = wy_g - b @ ww
+                xy[which] = self.xy_of[g, which] - b @ wx_g - left @ a
+                yy[which] = self.yy_of[g, which] - ((wy_g + left) * b).sum(1)
+                xx[c] = self.xx_of[g, c] - (a * (2 * wx_g - ww @ a)).sum(0)
+            yield Residuals(xx.clamp_min(0), yy.clamp_min(0), xy, self.residuals.rank)
+
+    def evidence(self, yy: Tensor) -> tuple[Tensor, Tensor]:
+        """How many groups have symbols, [hypothesis, 1], and how many tell of each hypothesis, [hypothesis].
+
+        Args:
+            yy: float64[group, hypothesis], sums of squares of the residuals.
+        """
+        groups = (self.ww_of[:, :, 0, 0] > 0).sum(0)[self.null_class][:, None]
+        return groups, yy.sum(0).square() / yy.square().sum(0)
+
     @cached_property
     def p_values(self) -> Floats:
         """float64[hypothesis, unit], of no association of the residuals, clustered by record; NaN where unknown."""
-        wx, wy = self.wx_of.sum(0), self.wy_of.sum(0)
         total, squares = torch.zeros_like(self.xy_of[0]), torch.zeros_like(self.xy_of[0])
-        spread = torch.zeros_like(self.yy_of)
-        for c, of, which in self.members():
-            n = self.n[c].clamp_min(1)
-            a, b = of.coefficients(wx[c], n), of.coefficients(wy[which].T, n).T
-            for g in range(GROUPS):
-                left = self.wy_of[g, which] - b @ self.ww_of[g, c]
-                share = self.xy_of[g, which] - b @ self.wx_of[g, c] - left @ a
-                total[which] += share
-                squares[which] += share.square()
-                spread[g, which] = self.yy_of[g, which] - ((self.wy_of[g, which] + left) * b).sum(1)
-        groups = (self.ww_of[:, :, 0, 0] > 0).sum(0)[self.null_class][:, None]
-        v = spread.clamp_min(0)
-        effective = v.sum(0).square() / v.square().sum(0)
-        return p_values_of_shares(total, squares, groups, effective)
+        spread = []
+        for left in self.by_group():
+            total += left.xy
+            squares += left.xy.square()
+            spread.append(left.yy)
+        return p_values_of_shares(total, squares, *self.evidence(torch.stack(spread)))
+
+    def spread(self, targets: Sequence[Target], score: Floats, scale: Scale) -> Spread:
+        """Standard errors of partial correlations (on Fisher's scale) or of adjusted differences.
+
+        The regressions of all symbols leave nothing to be gained by other coefficients, so that to the first order
+        residual products move as sums do (the delta method, see `delta`). The share of a group of records of a
+        correlation r is `xy / sqrt(Sxx Syy) - r / 2 (xx / Sxx + yy / Syy)`, that of a difference d `(xy - d yy) / Syy`,
+        with the residual products S of all groups.
+
+        Args:
+            targets: what is asked for.
+            score: float64[target, unit].
+            scale: of the measure.
+        """
+        columns = first_columns(targets)
+        of = self.null_class[columns]
+        whole, found = self.residuals, torch.from_numpy(score).to(self.xx.device)
+        sxx, syy = whole.xx[of], whole.yy[columns][:, None]
+        squares, yy = torch.zeros_like(found), []
+        for left in self.by_group():
+            own = left.yy[columns][:, None]
+            if scale == "fisher":
+                share = left.xy[columns] / (sxx * syy).sqrt() - found / 2 * (left.xx[of] / sxx + own / syy)
+            else:
+                share = (left.xy[columns] - found * own) / syy
+            squares += share.square()
+            yy.append(left.yy)
+        groups, effective = (t[columns] for t in self.evidence(torch.stack(yy)))
+        deviation = (self.xx[of] / self.n[of, None] - (self.wx_of.sum(0)[of, 0] / self.n[of, None]).square()).clamp_min(0).sqrt()
+        error = (squares * groups / (groups - 1)).sqrt().cpu().numpy() / slope(score, scale)
+        known = (effective >= LEAST_GROUPS) & (groups[:, 0] > 1)
+        freedom = torch.where(known, torch.minimum(effective, groups[:, 0]) - 1, 0.0).cpu().numpy()
+        per = None if scale == "fisher" else deviation.cpu().numpy()
+        return Spread(np.where(np.isfinite(score), error, np.nan), freedom, per=per)
 
     def values(self, score: Tensor, targets: Sequence[Target], takes: Sequence[Kind]) -> Values:
         """Scores with the conventions of all measures, and those of confounds, applied.
@@ -341,8 +398,8 @@ class GivenMoments(AbstractState):
         found = 0
         for confounds in sets:
             wide = 1 + confounds
-            found += 8 * GROUPS * (wide * wide + wide * units + wide * columns + columns + columns * units)
-            found += 8 * units + 5 * units + 16 * columns + 16 * confounds
+            found += 8 * GROUPS * (wide * wide + wide * units + wide * columns + columns + columns * units + units)
+            found += 5 * units + 16 * columns + 16 * confounds
         return found
 
     def given(self, targets: Sequence[Target]) -> PartialMoments:
