@@ -208,7 +208,7 @@ class Density(AbstractFact):
 
     name: ClassVar[str] = "density"
     description: ClassVar[str] = "share of the symbols at which a unit is above 0"
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
     formula: ClassVar[str] = "count(x > 0) / n"
     source: ClassVar[str] = "Bricken et al. 2023, Towards Monosemanticity (activation density)"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -224,7 +224,7 @@ class Density(AbstractFact):
         assert isinstance(state, UnitSums)
         share, n = state.active / state.n, state.n_of[:, None]
         evidence = state.active_of * (1 - 2 * share) + n * share.square()
-        return state.spread((state.active_of - n * share) / state.n, evidence, found.unit_score, self.scale)
+        return state.spread((state.active_of - n * share) / state.n, evidence, found.unit_score, self.error_scale)
 
 
 @final
@@ -248,7 +248,7 @@ class Mean(AbstractFact):
         """Standard errors by the delta method."""
         assert isinstance(state, UnitSums)
         first, second, _, _ = state.deviations()
-        return state.spread(first / state.n, second, found.unit_score, self.scale, scaled=True)
+        return state.spread(first / state.n, second, found.unit_score, self.error_scale, scaled=True)
 
 
 @final
@@ -274,7 +274,7 @@ class StandardDeviation(AbstractFact):
         _, second, _, fourth = state.deviations()
         m2 = second.sum(0) / state.n
         shares = (second - state.n_of[:, None] * m2) / (2 * m2.sqrt() * state.n)
-        return state.spread(shares, fourth, found.unit_score, self.scale, scaled=True)
+        return state.spread(shares, fourth, found.unit_score, self.error_scale, scaled=True)
 
 
 @final
@@ -302,7 +302,7 @@ class Kurtosis(AbstractFact):
         first, second, _, fourth = sums
         _, m2, m3, m4 = (s.sum(0) / state.n for s in sums)
         influence = (fourth - 4 * m3 * first - n * m4) / m2**2 - 2 * m4 * (second - n * m2) / m2**3
-        return state.spread(influence / state.n, fourth, found.unit_score, self.scale)
+        return state.spread(influence / state.n, fourth, found.unit_score, self.error_scale)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from deepbase.measures.delta import PairSums, pair_spread
 from deepbase.measures.moments import PairMoments
 from deepbase.measures.notes import MEANS_ARE_ZERO, NO_VARIATION, NOT_FINITE, UNCORRECTABLE
 from deepbase.measures.partial import GivenMoments, adjusted_difference, partial_correlation
+from deepbase.measures.partial_spread import residual_spread
 from deepbase.measures.permuted_moments import PermutedMoments
+from deepbase.measures.significance import LEAST_GROUPS
 from deepbase.measures.spread import Scale, Spread, jackknife
 from deepbase.measures.tested import AbstractTested
 
@@ -45,7 +47,7 @@ class AbstractPair(AbstractTested):
         if isinstance(state, PermutedMoments):
             state = state.moments
         if isinstance(state, GivenMoments):
-            return state.given(targets).spread(targets, found.unit_score, self.error_scale)
+            return residual_spread(state.given(targets), targets, found.unit_score, self.error_scale)
         assert isinstance(state, PairMoments)
         return pair_spread(state, targets, self.on_scale, found.unit_score, self.error_scale)
 
@@ -247,7 +249,11 @@ class CorrelationRatio(AbstractTested):
         return target_values(score, state, targets, self.kinds, constant=constant)
 
     def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
-        """Standard errors by the delete-a-group jackknife, which knows the bias of many values, too."""
+        """Standard errors by the delete-a-group jackknife, with the bias of many values in them.
+
+        The jackknife knows that bias only roughly: a score without it varies more than the error says. So the score
+        keeps it, and the error is the root of the mean square error, of variance and squared bias together.
+        """
         if isinstance(state, PermutedMoments):
             state = state.moments
         assert isinstance(state, PairMoments)
@@ -265,9 +271,13 @@ class CorrelationRatio(AbstractTested):
             )
             without.append(torch.stack([_ratio(state, t, n, x, xx, y, xy) for t in targets]))
         firsts = first_columns(targets)
-        groups = (state.n_of > 0).sum(0)[state.null_class[firsts]].cpu().numpy()
-        freedom = np.where(groups > 1, groups - 1.0, 0.0)
-        return jackknife(found.unit_score, torch.stack(without).cpu().numpy(), freedom, self.error_scale)
+        present = (state.n_of > 0)[:, state.null_class[firsts]].double().cpu().numpy()
+        groups = present.sum(0)
+        freedom = np.where(groups >= LEAST_GROUPS, groups - 1.0, 0.0)
+        scores = torch.stack(without).cpu().numpy()
+        spread = jackknife(found.unit_score, scores, freedom, self.error_scale, present)
+        assert spread.bias is not None
+        return replace(spread, error=np.hypot(spread.error, spread.bias), bias=None)
 
 
 def _ratio(state: PairMoments, target: Target, n: Tensor, x: Tensor, xx: Tensor, y: Tensor, xy: Tensor) -> Tensor:

@@ -42,8 +42,7 @@ from deepbase.measures.confounds import DETERMINED, Basis, basis, pilot_of
 from deepbase.measures.conventions import Evidence, constant, first_columns, values
 from deepbase.measures.moments import pilot
 from deepbase.measures.notes import HYPOTHESIS_GIVEN, TOO_FEW_GIVEN, UNIT_GIVEN
-from deepbase.measures.significance import LEAST_GROUPS, p_values_of_shares
-from deepbase.measures.spread import Scale, Spread, slope
+from deepbase.measures.significance import p_values_of_shares
 
 
 class Residuals(NamedTuple):
@@ -271,40 +270,6 @@ class PartialMoments:
             squares += left.xy.square()
             spread.append(left.yy)
         return p_values_of_shares(total, squares, *self.evidence(torch.stack(spread)))
-
-    def spread(self, targets: Sequence[Target], score: Floats, scale: Scale) -> Spread:
-        """Standard errors of partial correlations (on Fisher's scale) or of adjusted differences.
-
-        The regressions of all symbols leave nothing to be gained by other coefficients, so that to the first order
-        residual products move as sums do (the delta method, see `delta`). The share of a group of records of a
-        correlation r is `xy / sqrt(Sxx Syy) - r / 2 (xx / Sxx + yy / Syy)`, that of a difference d `(xy - d yy) / Syy`,
-        with the residual products S of all groups.
-
-        Args:
-            targets: what is asked for.
-            score: float64[target, unit].
-            scale: of the measure.
-        """
-        columns = first_columns(targets)
-        of = self.null_class[columns]
-        whole, found = self.residuals, torch.from_numpy(score).to(self.xx.device)
-        sxx, syy = whole.xx[of], whole.yy[columns][:, None]
-        squares, yy = torch.zeros_like(found), []
-        for left in self.by_group():
-            own = left.yy[columns][:, None]
-            if scale == "fisher":
-                share = left.xy[columns] / (sxx * syy).sqrt() - found / 2 * (left.xx[of] / sxx + own / syy)
-            else:
-                share = (left.xy[columns] - found * own) / syy
-            squares += share.square()
-            yy.append(left.yy)
-        groups, effective = (t[columns] for t in self.evidence(torch.stack(yy)))
-        deviation = (self.xx[of] / self.n[of, None] - (self.wx_of.sum(0)[of, 0] / self.n[of, None]).square()).clamp_min(0).sqrt()
-        error = (squares * groups / (groups - 1)).sqrt().cpu().numpy() / slope(score, scale)
-        known = (effective >= LEAST_GROUPS) & (groups[:, 0] > 1)
-        freedom = torch.where(known, torch.minimum(effective, groups[:, 0]) - 1, 0.0).cpu().numpy()
-        per = None if scale == "fisher" else deviation.cpu().numpy()
-        return Spread(np.where(np.isfinite(score), error, np.nan), freedom, per=per)
 
     def values(self, score: Tensor, targets: Sequence[Target], takes: Sequence[Kind]) -> Values:
         """Scores with the conventions of all measures, and those of confounds, applied.

@@ -84,18 +84,14 @@ def jackknife(score: Floats, without: Floats, freedom: Floats, scale: Scale, pre
         present: float64[group, target], 1 for the groups that have a record, 0 for others; without, as many as tell.
     """
     values = transformed(without, scale)
-    if present is not None:
-        groups, w = present.sum(0)[:, None], present[:, :, None]
-        values = np.where(w > 0, values, 0)
-        centre = (w * values).sum(0) / groups
-        error = np.sqrt((groups - 1) / groups * (w * np.square(values - centre)).sum(0))
+    w = np.ones(values.shape[:2]) if present is None else present
+    groups = (freedom + 1 if present is None else w.sum(0))[:, None]
+    values = np.where(w[:, :, None] > 0, values, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = values.sum(0) / w.sum(0)[:, None]
+        squares = (w[:, :, None] * np.square(values - centre)).sum(0)
+        error = np.sqrt((groups - 1) / groups * squares)
         bias = (groups - 1) * (centre - transformed(score, scale))
-        return Spread(np.where(np.isfinite(score), error, np.nan), freedom, np.nan_to_num(bias))
-    groups = (freedom + 1)[:, None]
-    share = (groups - 1) / groups
-    centre = values.mean(0)
-    error = np.sqrt(share * np.square(values - centre).sum(0))
-    bias = (groups - 1) * (centre - transformed(score, scale))
     return Spread(np.where(np.isfinite(score), error, np.nan), freedom, np.nan_to_num(bias))
 
 

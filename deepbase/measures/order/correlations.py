@@ -41,7 +41,7 @@ class AbstractRankCorrelation(AbstractTested):
     state_type: ClassVar[type[AbstractState]] = PairOrder
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     signed: ClassVar[bool] = True
-    scale: ClassVar[Scale] = "fisher"
+    error_scale: ClassVar[Scale] = "fisher"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number")
 
     @staticmethod
@@ -60,7 +60,7 @@ class AbstractRankCorrelation(AbstractTested):
             walk = group.walk(Cuts())
             return np.stack([self.of_walk(group, walk, t) for t in several])
 
-        return spread_of_ranks(state, targets, found.unit_score, whole, of_group, self.scale)
+        return spread_of_ranks(state, targets, found.unit_score, whole, of_group, self.error_scale)
 
 
 @final

@@ -22,7 +22,7 @@ from deepbase.measures.order import bounds
 from deepbase.measures.order.errors import spread_of_counts, spread_of_sums
 from deepbase.measures.order.scores import detector_values
 from deepbase.measures.order.state import PairOrder
-from deepbase.measures.order.strata import stratified_auroc
+from deepbase.measures.order.strata import stratified_auroc, stratified_spread
 from deepbase.measures.order.walk import Cuts, Walk, top_need
 from deepbase.measures.rows import Rows
 from deepbase.measures.spread import Scale, Spread
@@ -58,7 +58,7 @@ class AbstractDetector(AbstractTested):
     def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
         """Standard errors by the delete-a-group jackknife, in one more pass for all measures of a layer."""
         assert isinstance(state, PairOrder)
-        return spread_of_sums(state, targets, found.unit_score, self._formula, self.scale)
+        return spread_of_sums(state, targets, found.unit_score, self._formula, self.error_scale)
 
 
 @final
@@ -75,7 +75,7 @@ class Auroc(AbstractRanked, AbstractDetector, AbstractGiven):
     formula: ClassVar[str] = "P(x+ > x-) + P(x+ = x-) / 2"
     source: ClassVar[str] = "Hanley and McNeil 1982; sklearn.metrics.roc_auc_score"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
     chance: ClassVar[float] = 0.5
 
     @property
@@ -97,7 +97,9 @@ class Auroc(AbstractRanked, AbstractDetector, AbstractGiven):
 
     def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
         """As for all detectors; given confounds, by the same jackknife of the strata."""
-        return None if self.given else super().spread(state, targets, found)
+        if self.given:
+            return stratified_spread(state, targets, found.unit_score, self.error_scale)
+        return super().spread(state, targets, found)
 
 
 @final
@@ -110,7 +112,7 @@ class AveragePrecision(AbstractDetector):
     formula: ClassVar[str] = "sum over thresholds k of (recall_k - recall_(k-1)) precision_k"
     source: ClassVar[str] = "sklearn.metrics.average_precision_score"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in (0, 1]."""
@@ -136,7 +138,7 @@ class F1(AbstractDetector):
     formula: ClassVar[str] = "max over t of 2 TP / (2 TP + FP + FN), for x > t"
     source: ClassVar[str] = "van Rijsbergen 1979, Information Retrieval, chapter 7"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in (0, 1]."""
@@ -161,7 +163,7 @@ class Accuracy(AbstractDetector):
     formula: ClassVar[str] = "max over t of (TP + TN) / n, for x > t"
     source: ClassVar[str] = "textbook"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
 
     def score(self, state: AbstractState, targets: Sequence[Target]) -> Values:
         """Scores in [0.5, 1]."""
@@ -194,7 +196,7 @@ class Jaccard(AbstractDetector):
     formula: ClassVar[str] = "|x > t and y| / |x > t or y|, t the (1 - top) quantile of x"
     source: ClassVar[str] = "Bau et al. 2017, Network Dissection, section 3.2, equation 2"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    scale: ClassVar[Scale] = "logit"
+    error_scale: ClassVar[Scale] = "logit"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -223,4 +225,4 @@ class Jaccard(AbstractDetector):
         """Standard errors by the delete-a-group jackknife, in a pass of its own: each group has cuts of its own."""
         assert isinstance(state, PairOrder)
         cuts = Cuts(top=self.top)
-        return spread_of_counts(state, targets, found.unit_score, self._formula, self.scale, cuts, slice(-1, None))
+        return spread_of_counts(state, targets, found.unit_score, self._formula, self.error_scale, cuts, slice(-1, None))

@@ -87,7 +87,7 @@ class MutualInformation(AbstractTested):
             return self._of_counts(state, walk, several)
 
         cuts = Cuts(bins=self.bins)
-        return spread_of_counts(state, targets, found.unit_score, formula, self.scale, cuts, slice(0, -1))
+        return spread_of_counts(state, targets, found.unit_score, formula, self.error_scale, cuts, slice(0, -1))
 
     def _of_counts(self, state: PairOrder, walk: Walk, targets: Sequence[Target]) -> Floats:
         """float64[target, unit], from the counts at the cuts between bins."""
