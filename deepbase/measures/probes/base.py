@@ -38,12 +38,16 @@ from deepbase.measures.notes import (
 from deepbase.measures.probes.controls import labels_of
 from deepbase.measures.probes.design import Design
 from deepbase.measures.probes.group import Fold, UnitGroup
-from deepbase.measures.probes.rows import Weights, columns, linear_predictor
-from deepbase.measures.probes.scores import confusion, count, f1, macro_f1
+from deepbase.measures.probes.judging import Judged, judge_booleans, judge_category, stacked
+from deepbase.measures.probes.learning import RETRAINED
+from deepbase.measures.probes.rows import Weights, linear_predictor
+from deepbase.measures.probes.sampling import NOT_CONVERGED, WHY, Certainty
 from deepbase.measures.rows import Rows
+from deepbase.measures.spread import THIN, Spread
 
 GROUPS = ("layer", "model")
 BASELINES = ("none", "random")
+ERRORS = ("error", "freedom", "bias", "why")
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,22 @@ class Fitted:
     Attributes:
         weights: float64[hypothesis, unit], the standardized weights; None for a baseline, which weighs nothing.
         score: float64[hypothesis], on the held-out rows; NaN where there is none.
+        certainty: of the scores; None where nothing can be told.
     """
 
     weights: Tensor | None
     score: Tensor
+    certainty: Certainty | None = None
+
+    @classmethod
+    def of(cls, weights: Tensor | None, judged: Judged) -> Self:
+        """What was found, and what came of it."""
+        return cls(weights, judged.score, judged.certainty)
+
+    def where_converged(self, converged: Tensor) -> Fitted:
+        """The same, where a fit that has not converged, bool[hypothesis], is not settled, so that it has no error."""
+        assert self.certainty is not None
+        return replace(self, certainty=self.certainty.without(NOT_CONVERGED, ~converged))
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,10 @@ class AbstractProbe(AbstractMeasure):
     """What `group_score` is."""
     path: ClassVar[str] = ""
     """The option along which one computation fits several probes, a regularization path; empty where there is none."""
+    retrained: ClassVar[float] = RETRAINED
+    """How much the score varies between probes that learn from other records; see `learning`."""
+    uncertain: ClassVar[str] = ""
+    """Why no score has an interval, of a probe whose scores never have one."""
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
@@ -148,18 +168,25 @@ class AbstractProbe(AbstractMeasure):
         shape = (len(probes), len(targets), group.units)
         weights, note = np.full(shape, np.nan), np.full(shape, wrong_kind(self.takes))
         scores = np.full((len(probes), 3, len(targets)), np.nan)
+        errors = np.full((len(probes), len(ERRORS), len(targets)), np.nan)
         for batch in self._batches(targets):
             asked = [c for i in batch for c in targets[i].columns]
             for fold in group.folds(asked, self.rests, 0, targets[batch[0]].given):
                 within = [i for i in batch if set(targets[i].columns) <= set(fold.columns)]
                 found = self._fitted(fold, [targets[i] for i in within], probes)
-                weights[:, within], scores[:, :, within], note[:, within] = found
-        return [self._values(*several) for several in zip(weights, scores, note, strict=True)]
+                weights[:, within], scores[:, :, within], errors[:, :, within], note[:, within] = found
+        return [self._values(*several) for several in zip(weights, scores, errors, note, strict=True)]
 
-    def _values(self, weights: Floats, scores: Floats, note: Ints) -> Values:
-        if not self.control:
-            return Values(weights, note, group_score=scores[0])
-        return Values(weights, note, group_score=scores[0], control_score=scores[1], shuffled_score=scores[2])
+    def _values(self, weights: Floats, scores: Floats, errors: Floats, note: Ints) -> Values:
+        found = Values(weights, note, group_score=scores[0], spread=self._spread(errors))
+        return replace(found, control_score=scores[1], shuffled_score=scores[2]) if self.control else found
+
+    def _spread(self, errors: Floats) -> Spread:
+        """The spread of the group scores, from float64[of `ERRORS`, target]."""
+        error, freedom, bias, why = errors
+        reasons = [WHY[int(code)] for code in np.unique(why[why > 0])]
+        missing = f"no interval: {self.uncertain or ', or '.join(reasons)}" if self.uncertain or reasons else THIN
+        return Spread(error[:, None], np.nan_to_num(freedom), np.nan_to_num(bias)[:, None], missing=missing)
 
     @property
     def needs_words(self) -> bool:
@@ -183,8 +210,10 @@ class AbstractProbe(AbstractMeasure):
                 yield batch
         yield from ([i] for i, t in enumerate(targets) if t.kind == "category" and "category" in self.takes)
 
-    def _fitted(self, fold: Fold, targets: Sequence[Target], probes: Sequence[Self]) -> tuple[Floats, Floats, Ints]:
-        """Weights, scores (of the labels, a control task, shuffled labels) and notes of targets that share rows.
+    def _fitted(
+        self, fold: Fold, targets: Sequence[Target], probes: Sequence[Self]
+    ) -> tuple[Floats, Floats, Floats, Ints]:
+        """Weights, scores (of labels, a control task, shuffled labels), errors and notes of targets that share rows.
 
         Each has a first dimension for the probes.
         """
@@ -195,6 +224,7 @@ class AbstractProbe(AbstractMeasure):
         fits = np.flatnonzero(why == 0)
         weights = np.full((len(probes), len(why), fold.train.units), np.nan)
         scores = np.full((len(probes), 3, len(why)), np.nan)
+        errors = np.full((len(probes), len(ERRORS), len(why)), np.nan)
         note = np.broadcast_to(why[:, None], weights.shape).copy()
         if len(fits):
             some = fold if len(fits) == len(why) else fold.only(fits)
@@ -204,12 +234,15 @@ class AbstractProbe(AbstractMeasure):
                     weights[i, fits] = found.weights[: len(fits)].cpu().numpy()
                 for k, several in enumerate(found.score.reshape(-1, len(fits)).cpu().numpy()):
                     scores[i, k, fits] = several
+                if found.certainty is not None:
+                    for k, name in enumerate(ERRORS):
+                        errors[i, k, fits] = getattr(found.certainty, name)[: len(fits)].cpu().numpy()
                 share = 0 if found.weights is not None else TOGETHER
                 unscored = np.isnan(scores[i, 0, fits])[:, None]
                 note[i, fits] = np.where(fold.unit_note, fold.unit_note, np.where(unscored, CONSTANT_HELD_OUT, share))
             weights[:, fits] = np.where(fold.unit_note, np.nan, weights[:, fits])
         order = [fold.columns.index(t.columns[0]) for t in targets] if kind != "category" else [0]
-        return weights[:, order], scores[:, :, order], note[:, order]
+        return weights[:, order], scores[:, :, order], errors[:, :, order], note[:, order]
 
     def _fit_with_controls(self, fold: Fold, kind: Kind, probes: Sequence[Self]) -> Sequence[Fitted]:
         """The hypotheses and their controls in one fit; of a category, three."""
@@ -217,7 +250,7 @@ class AbstractProbe(AbstractMeasure):
         if kind == "category":
             folds = (fold, fold.with_labels(*task), fold.with_labels(*shuffle))
             several = zip(*(self.fit_path(f, kind, probes) for f in folds), strict=True)
-            return [Fitted(found[0].weights, torch.cat([f.score for f in found])) for found in several]
+            return [replace(found[0], score=torch.cat([f.score for f in found])) for found in several]
         train, test = (
             torch.cat([labels_of(d), t, s], 1) for d, t, s in zip((fold.train, fold.test), task, shuffle, strict=True)
         )
@@ -293,21 +326,17 @@ def refuse_unless_share(measure: AbstractMeasure, name: str) -> None:
         )
 
 
-def classified(weights: Weights, fold: Fold, kind: Kind) -> Fitted:
+def classified(weights: Weights, fold: Fold, kind: Kind, retrained: float = RETRAINED) -> Fitted:
     """The held-out F1 of linear probes; of a category the macro F1, and the norm of each unit's weights."""
     if kind == "category":
-        score = macro_f1(confusion(fold.test, linear_predictor(weights))).value
-        return Fitted(weights[0].norm(dim=0)[None], score)
-    return classified_path([weights], fold)[0]
+        found = judge_category(linear_predictor(weights), fold, retrained)
+        return Fitted.of(weights[0].norm(dim=0)[None], found)
+    return classified_path([weights], fold, retrained)[0]
 
 
-def classified_path(several: Sequence[Weights], fold: Fold) -> list[Fitted]:
-    """The held-out F1 of linear probes of booleans, for several fits, in one pass."""
-    predict = linear_predictor((torch.cat([w for w, _ in several]), torch.cat([b for _, b in several])))
-    scores = f1(count(repeated(fold.test, len(several)), predict)).value.chunk(len(several))
-    return [Fitted(weights[0], score) for weights, score in zip(several, scores, strict=True)]
-
-
-def repeated(design: Design, times: int) -> Design:
-    """A design with all of its hypotheses several times, one after the other."""
-    return columns(design, torch.arange(design.hypotheses).repeat(times)) if times > 1 else design
+def classified_path(
+    several: Sequence[Weights], fold: Fold, retrained: float = RETRAINED, *, penalty: bool = False
+) -> list[Fitted]:
+    """The held-out F1 of linear probes of booleans, for several fits, in the same passes; see `judge_booleans`."""
+    found = judge_booleans(linear_predictor(stacked(several)), fold, retrained, times=len(several), penalty=penalty)
+    return [Fitted.of(weights[0], judged) for weights, judged in zip(several, found, strict=True)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import abc
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -13,25 +14,82 @@ from deepbase.measures.probes import baselines
 from deepbase.measures.probes.base import AbstractProbe, Fitted
 from deepbase.measures.probes.gram import sums
 from deepbase.measures.probes.group import Fold
-from deepbase.measures.probes.scores import Counts, Spread, confusion, count, errors, f1, macro_f1, r2
+from deepbase.measures.probes.learning import with_learning
+from deepbase.measures.probes.sampling import (
+    GroupedCounts,
+    GroupedErrors,
+    Records,
+    certainty,
+    count_groups,
+    error_groups,
+)
+from deepbase.measures.probes.scores import Counts, Spread, f1, r2
 
 
 @dataclass(frozen=True)
 class AbstractBaseline(AbstractProbe):
-    """What can be had without looking at the units."""
+    """What can be had without looking at the units.
+
+    The errors of scores are of the held-out records, with what `retrained` adds for other training records.
+    """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean", "number", "category")
     scored: ClassVar[str] = "F1, R squared of a number"
 
-    def held(self, fold: Fold) -> tuple[Tensor, Counts]:
-        """The rate of each hypothesis in the training rows, and the classes of the held-out rows."""
+    def fit(self, fold: Fold, kind: Kind) -> Fitted:
+        """Counts in one pass."""
+        records = Records.of(fold.rows_of_records[1])
+        if kind == "number":
+            return self.numbers(fold, Spread.of(fold.train), records)
         rate = sums(fold.train).y / fold.train.rows
-        return rate, count(fold.test, lambda x: torch.full((len(x), len(rate)), -1.0, device=x.device))
+        never = torch.zeros(1, fold.test.hypotheses)
+        held = count_groups(fold.test, lambda x: never.to(x.device).expand(len(x), -1), records)
+        if kind == "boolean":
+            return self.judged(fold, self.f1(rate, held.whole), self.counts(rate, held.without), held)
+        score = self.f1(rate, held.whole, category=True).nanmean()[None]
+        return self.judged(fold, score, self.counts(rate, held.without, category=True), held, category=True)
 
-    def table(self, fold: Fold) -> Tensor:
-        """A confusion table of the held-out rows, whose rows count."""
-        classes = fold.test.hypotheses
-        return confusion(fold.test, lambda x: torch.zeros(len(x), classes, device=x.device))
+    @abc.abstractmethod
+    def counts(self, rate: Tensor, held: Counts, *, category: bool = False) -> Counts:
+        """The counts, or the expected ones.
+
+        Args:
+            rate: float64[hypothesis], the share of the training rows where it holds.
+            held: counts of any probe on held-out rows.
+            category: whether the hypotheses are the values of one category.
+        """
+
+    @abc.abstractmethod
+    def f1(self, rate: Tensor, held: Counts, *, category: bool = False) -> Tensor:
+        """F1, or the expected F1, as of `counts`."""
+
+    @abc.abstractmethod
+    def numbers(self, fold: Fold, train: Spread, records: Records) -> Fitted:
+        """R squared of numbers.
+
+        Args:
+            fold: the rows.
+            train: of the training rows.
+            records: of the held-out rows.
+        """
+
+    def judged(
+        self, fold: Fold, score: Tensor, without: Counts, held: GroupedCounts, *, category: bool = False
+    ) -> Fitted:
+        """A score, with its error from those without each group of records."""
+        scores, varies, carrying = f1(without).value, held.varies, held.carrying
+        if category:
+            scores, varies = scores.nanmean(1)[:, None], varies.sum(1, keepdim=True)
+            carrying = torch.full_like(score, len(fold.rows_of_records[1]))
+        known = certainty(scores, varies, carrying)
+        return Fitted(None, score, with_learning(known, score, score, None, fold.rows_of_records, self.retrained))
+
+    def judged_numbers(self, fold: Fold, held: GroupedErrors, learned: float) -> Fitted:
+        """As `judged`, given R squared on the training rows."""
+        score = r2(held.whole).value
+        known = certainty(held.without, held.varies, torch.full_like(score, held.records))
+        seen = torch.full_like(score, learned)
+        return Fitted(None, score, with_learning(known, score, seen, None, fold.rows_of_records, self.retrained))
 
 
 @final
@@ -44,16 +102,22 @@ class Majority(AbstractBaseline):
     formula: ClassVar[str] = "argmax over classes c of count(c)"
     source: ClassVar[str] = "textbook; scikit-learn DummyClassifier, DummyRegressor"
 
-    def fit(self, fold: Fold, kind: Kind) -> Fitted:
-        """Counts in one pass."""
-        if kind == "number":
-            held = errors(fold.test, lambda x: torch.zeros(len(x), fold.test.hypotheses, device=x.device))
-            return Fitted(None, r2(baselines.mean_errors(Spread.of(fold.train), held)).value)
-        if kind == "category":
-            table = baselines.majority_table(sums(fold.train).y / fold.train.rows, self.table(fold))
-            return Fitted(None, macro_f1(table).value)
-        rate, held_counts = self.held(fold)
-        return Fitted(None, f1(baselines.majority(rate, held_counts)).value)
+    def counts(self, rate: Tensor, held: Counts, *, category: bool = False) -> Counts:
+        """The counts of the more frequent class."""
+        if not category:
+            return baselines.majority(rate, held)
+        always = torch.zeros_like(rate)
+        always[rate.argmax()] = 1
+        return baselines.random(always, held)
+
+    def f1(self, rate: Tensor, held: Counts, *, category: bool = False) -> Tensor:
+        """From the counts."""
+        return f1(self.counts(rate, held, category=category)).value
+
+    def numbers(self, fold: Fold, train: Spread, records: Records) -> Fitted:
+        """Of the mean."""
+        held = error_groups(fold.test, lambda x: train.mean.expand(len(x), -1), records)
+        return self.judged_numbers(fold, held, 0.0)
 
 
 @final
@@ -66,13 +130,18 @@ class Random(AbstractBaseline):
     formula: ClassVar[str] = "E[score] with P(predict c) = count(c) / n"
     source: ClassVar[str] = "textbook; scikit-learn DummyClassifier(strategy='stratified')"
 
-    def fit(self, fold: Fold, kind: Kind) -> Fitted:
+    def counts(self, rate: Tensor, held: Counts, *, category: bool = False) -> Counts:
+        """Expected counts."""
+        return baselines.random(rate, held)
+
+    def f1(self, rate: Tensor, held: Counts, *, category: bool = False) -> Tensor:
         """Expected values in closed form."""
-        if kind == "number":
-            held = errors(fold.test, lambda x: torch.zeros(len(x), fold.test.hypotheses, device=x.device))
-            return Fitted(None, r2(baselines.random_errors(Spread.of(fold.train), held)).value)
-        if kind == "category":
-            shares = sums(fold.train).y / fold.train.rows
-            return Fitted(None, baselines.random_macro_f1(shares, self.table(fold)).value)
-        rate, held_counts = self.held(fold)
-        return Fitted(None, baselines.random_f1(rate, held_counts).value)
+        return baselines.random_f1(rate, held).value
+
+    def numbers(self, fold: Fold, train: Spread, records: Records) -> Fitted:
+        """The errors of the mean, and the variance of what is drawn."""
+        held = error_groups(fold.test, lambda x: train.mean.expand(len(x), -1), records)
+        drawn = train.deviation.square()
+        sums = torch.cat([held.sums[:3], (held.sums[3] + held.sums[0] * drawn)[None]])
+        whole = replace(held.whole, squares=held.whole.squares + held.whole.spread.rows * drawn)
+        return self.judged_numbers(fold, replace(held, whole=whole, sums=sums), -1.0)

@@ -25,7 +25,7 @@ from deepbase.measures.probes.group import Fold
 from deepbase.measures.probes.logistic import fit_logistic
 from deepbase.measures.probes.mdl import online_code
 from deepbase.measures.probes.rows import Weights
-from deepbase.measures.probes.softmax import fit_softmax
+from deepbase.measures.probes.softmax import SoftmaxFit, fit_softmax
 
 PENALTIES = ("l2", "l1", "elasticnet")
 
@@ -65,10 +65,11 @@ class Logistic(AbstractUnitProbe):
     def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Logistic]) -> Sequence[Fitted]:
         """One fit for all hypotheses and strengths; of a category, one for each strength."""
         if kind == "category":
-            return [classified(_softmax(fold.train, probe.c), fold, kind) for probe in probes]
+            return [_whole(fit_softmax(fold.train, probe.c), fold) for probe in probes]
         l1_ratio = {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio}[self.penalty]
         found = fit_elastic(fold.train, [probe.c for probe in probes], l1_ratio)
-        return classified_path([(x.coefficients, x.intercept) for x in found], fold)
+        several = classified_path([(x.coefficients, x.intercept) for x in found], fold, penalty=True)
+        return [judged.where_converged(x.converged) for judged, x in zip(several, found, strict=True)]
 
 
 @final
@@ -87,6 +88,7 @@ class Mdl(AbstractUnitProbe):
     signed: ClassVar[bool] = False
     higher_is_better: ClassVar[bool] = False
     scored: ClassVar[str] = "bits"
+    uncertain: ClassVar[str] = "a code of more records is longer, by how much only they tell"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,12 +107,19 @@ class Mdl(AbstractUnitProbe):
         return Fitted(None, length.bits)
 
 
+def _whole(found: SoftmaxFit, fold: Fold) -> Fitted:
+    return classified(_with_none(found), fold, "category").where_converged(torch.tensor([found.converged]))
+
+
 def _l2(design: Design, c: float) -> Weights:
     (found,) = fit_logistic(design, [c])
     return found.coefficients, found.intercept
 
 
 def _softmax(design: Design, c: float) -> Weights:
+    return _with_none(fit_softmax(design, c))
+
+
+def _with_none(found: SoftmaxFit) -> Weights:
     """A class without a row is never predicted."""
-    found = fit_softmax(design, c)
     return found.coefficients.nan_to_num(0), torch.where(found.intercept.isnan(), -torch.inf, found.intercept)

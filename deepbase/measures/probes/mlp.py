@@ -21,7 +21,7 @@ their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -73,12 +73,15 @@ class Perceptrons:
         inner_bias: float32[hypothesis, 1, hidden].
         outer: float32[hypothesis, hidden, 1].
         outer_bias: float32[hypothesis, 1, 1].
+        converged: bool[hypothesis], whether the validation loss had stopped to become less before the epochs ended;
+            none of probes that come from elsewhere.
     """
 
     inner: Tensor
     inner_bias: Tensor
     outer: Tensor
     outer_bias: Tensor
+    converged: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of float32[row, unit], float64[row, hypothesis]; above 0 means yes. For numbers, the predicted ones."""
@@ -86,7 +89,7 @@ class Perceptrons:
         return (torch.bmm(hidden, self.outer) + self.outer_bias)[:, :, 0].T.double()
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four tensors."""
+        """The four tensors of weights."""
         return self.inner, self.inner_bias, self.outer, self.outer_bias
 
 
@@ -112,8 +115,9 @@ def mlp(design: Design, validation: Mask, training: Training | None = None, numb
     for first in range(0, design.hypotheses, size):
         which = torch.arange(first, min(first + size, design.hypotheses))
         run = _Run(columns(rest, which), columns(held, which), training, spread and spread.some(which))
-        trained.append(run.trained().parts())
-    return Perceptrons(*(torch.cat(p) for p in zip(*trained, strict=True)))
+        trained.append(run.trained())
+    weights = Perceptrons(*(torch.cat(p) for p in zip(*(t.parts() for t in trained), strict=True)))
+    return replace(weights, converged=torch.cat([t.converged for t in trained]))
 
 
 def _first(units: int, training: Training) -> tuple[Tensor, ...]:
@@ -157,7 +161,8 @@ class _Run:
         if self.spread is not None:
             scale, mean = self.spread.deviation.float(), self.spread.mean.float()
             outer, outer_bias = outer * scale[:, None, None], outer_bias * scale[:, None, None] + mean[:, None, None]
-        return Perceptrons(inner, inner_bias, outer, outer_bias)
+        converged = self.waited >= self.training.patience
+        return Perceptrons(inner, inner_bias, outer, outer_bias, converged)
 
     def _targets(self, y: Tensor) -> Tensor:
         """float32[active, row, 1]; numbers are standardized."""

@@ -18,15 +18,15 @@ from deepbase.measures.probes.base import (
     classified_path,
     refuse_unless_positive,
     refuse_unless_share,
-    repeated,
 )
 from deepbase.measures.probes.discriminant import lda, mass_mean, mass_mean_iid
 from deepbase.measures.probes.gram import gram, sums
 from deepbase.measures.probes.group import Fold
+from deepbase.measures.probes.judging import judge_booleans, judge_numbers, stacked
 from deepbase.measures.probes.linear import ridge
 from deepbase.measures.probes.mlp import Training, mlp
-from deepbase.measures.probes.rows import Predict, linear_predictor
-from deepbase.measures.probes.scores import Spread, count, errors, f1, r2
+from deepbase.measures.probes.rows import linear_predictor
+from deepbase.measures.probes.scores import Spread
 from deepbase.measures.probes.sparse import SIZES, sparse
 
 
@@ -58,10 +58,10 @@ class Linear(AbstractUnitProbe):
         """One Gram matrix for all, and a factorization for each strength."""
         products = gram(fold.train)
         several = [ridge(products, probe.alpha) for probe in probes]
-        predict = linear_predictor((torch.cat([w for w, _ in several]), torch.cat([b for _, b in several])))
-        scores = r2(errors(repeated(fold.test, len(several)), predict)).value.chunk(len(several))
+        predict = linear_predictor(stacked(several))
+        found = judge_numbers(predict, fold, self.retrained, times=len(several), penalty=True)
         size = Spread.of(fold.train).deviation[:, None]
-        return [Fitted(weights / size, score) for (weights, _), score in zip(several, scores, strict=True)]
+        return [Fitted.of(weights / size, judged) for (weights, _), judged in zip(several, found, strict=True)]
 
 
 @final
@@ -123,6 +123,7 @@ class Sparse(AbstractUnitProbe):
     source: ClassVar[str] = "Gurnee et al. 2023, Finding Neurons in a Haystack, section 3"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
     path: ClassVar[str] = "k"
+    retrained: ClassVar[float] = 6.0  # other records choose other units
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,7 +145,8 @@ class Sparse(AbstractUnitProbe):
         """The same for all numbers of units, in the same passes."""
         units = fold.train.units
         found = sparse(fold.train, [probe.k for probe in probes], 1 / self.c)
-        return classified_path([found[min(probe.k, units)].weights(units) for probe in probes], fold)
+        several = [found[min(probe.k, units)].weights(units) for probe in probes]
+        return classified_path(several, fold, self.retrained)
 
 
 @final
@@ -170,11 +172,12 @@ class Mlp(AbstractUnitProbe):
         """All hypotheses in one training."""
         ends = torch.from_numpy(fold.rows_of_records[0]).cumsum(0)
         bound = int(ends[max(len(ends) // 10 - 1, 0)]) if len(ends) > 1 else 0
-        predict: Predict = mlp(
+        predict = mlp(
             fold.train,
             lambda first, end: torch.arange(first, end) < bound,
             Training(width=self.width, seed=self.seed),
             numbers=kind == "number",
         )
-        score = r2(errors(fold.test, predict)) if kind == "number" else f1(count(fold.test, predict))
-        return Fitted(None, score.value)
+        judge = judge_numbers if kind == "number" else judge_booleans
+        (judged,) = judge(predict, fold, self.retrained)
+        return Fitted.of(None, judged).where_converged(predict.converged)

@@ -93,6 +93,11 @@ def columns(design: Design, which: Tensor) -> Design:
     return Design(read, design.rows, design.units, len(which))
 
 
+def repeated(design: Design, times: int) -> Design:
+    """A design with all of its hypotheses several times, one after the other."""
+    return columns(design, torch.arange(design.hypotheses).repeat(times)) if times > 1 else design
+
+
 def where(design: Design, mask: Mask) -> Design:
     """The rows that a mask means. The rows are counted now, by asking the mask for some at a time."""
 
