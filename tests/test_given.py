@@ -212,9 +212,9 @@ def test_a_run_that_is_resumed_has_the_same_scores(monkeypatch):
 
     with make(records=2500) as db:
         asked = ("net", "texts", ["tag=N", "year"], [CALL, late])
-        whole = scores(db.inspect(*asked, layers="memory"), "unit_score", "p_value", "symbols")
+        whole = scores(db.inspect(*asked, layers="memory", exact=True), "unit_score", "p_value", "symbols")
         with pytest.raises(KeyboardInterrupt):
-            db.inspect(*asked, layers="memory", progress=stop)
+            db.inspect(*asked, layers="memory", exact=True, progress=stop)
         assert 0 < db.run(2)["records_seen"] < 2500
         assert scores(db.inspect(resume=2), "unit_score", "p_value", "symbols") == whole
 

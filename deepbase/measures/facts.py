@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbase.blocks import Floats, Kind
+from deepbase.blocks import Floats, Ints, Kind
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
 from deepbase.measures.batch import GROUPS, BatchLabels
 from deepbase.measures.fold import fold_units, loops
@@ -51,6 +51,7 @@ class UnitSums(AbstractState):
         least, greatest: float32[unit], over all groups.
     """
 
+    divisible: ClassVar[bool] = True
     cost: ClassVar[str] = "a few sums"
 
     shift: Tensor
@@ -136,6 +137,12 @@ class UnitSums(AbstractState):
             ],
             dim=1,
         )
+
+    def select(self, units: Ints | None, columns: Ints | None) -> Self:
+        """The sums of some units."""
+        u = slice(None) if units is None else torch.from_numpy(units).to(self.shift.device)
+        of_units = ("shift", "active_of", "powers_of", "least", "greatest")
+        return replace(self, n_of=self.n_of.clone(), **{n: getattr(self, n)[..., u].clone() for n in of_units})
 
     @classmethod
     def memory(cls, units: int, columns: int, symbols: int, limit: int) -> int:

@@ -225,4 +225,5 @@ class Jaccard(AbstractDetector):
         """Standard errors by the delete-a-group jackknife, in a pass of its own: each group has cuts of its own."""
         assert isinstance(state, PairOrder)
         cuts = Cuts(top=self.top)
-        return spread_of_counts(state, targets, found.unit_score, self._formula, self.error_scale, cuts, slice(-1, None))
+        last = slice(-1, None)
+        return spread_of_counts(state, targets, found.unit_score, self._formula, self.error_scale, cuts, last)
