@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from deepbase.engine.base import Job, RunState
 from deepbase.engine.goals import Look, look
 from deepbase.engine.looks import GROWTH, NEARLY
@@ -41,6 +43,7 @@ class Course:
     seconds: Callable[[], float]
     seen: Look | None = None
     because: str = ""
+    _found: list[Scores] | None = None
 
     def run(self, session: Session, between: Between) -> Iterator[None]:
         """Go on to the end, with a stop after each block."""
@@ -68,7 +71,9 @@ class Course:
         return max((p.state for p in self.pieces), key=lambda s: s.records_seen)
 
     def scores(self) -> list[Scores]:
-        """All scores, with how they stand to what was asked; their tables can be made at once."""
+        """All scores, with how they stand to what was asked; at the end of a run they are kept."""
+        if self._found is not None:
+            return self._found
         spec = self.job.spec
         over = [p if not p.going else replace(p, level=p.spending.rest(p.state.looked)) for p in self.pieces]
         groups = [over] if spec.top else [[p] for p in over]
@@ -81,6 +86,8 @@ class Course:
             level = next((p.level for p in group if p.going), group[0].level)
             seen = look(spec, items, level, group[0].state.records_seen)
             found += [replace(i, standing=s) for i, s in zip(items, seen.standings, strict=True)]
+        if not any(p.going for p in self.pieces):
+            self._found = found
         return found
 
     def _is_due(self, piece: Piece) -> bool:
@@ -110,7 +117,7 @@ class Course:
         spending = piece.spending
         weight = spending.weight(state.records_seen)
         due = math.ceil(spending.records(max(weight * GROWTH, min(found.enough * SURE, FAR * weight))))
-        parts = replace(piece, tied=sum(int((s == TIED).sum()) for _, s in mine)).split(mine)
+        parts = piece.split(mine)
         symbols = state.symbols_seen + parts[0].between_looks
         self.pieces = [*(replace(p, due=due, due_symbols=symbols) for p in parts), *others]
 
@@ -128,7 +135,7 @@ class Course:
             return "the limit of records was reached" if records.limit < records.matching else "every record was read"
         spec = self.job.spec
         text = settled_text(spec)
-        if tied := sum(p.tied for p in self.pieces):
+        if tied := sum(np.count_nonzero(x.standing == TIED) for x in self.scores()):
             text += f", but for {tied:,} within {spec.tied:g} of the bound"
         return text
 
@@ -140,6 +147,8 @@ def settled_text(spec: InspectSpec) -> str:
     if not spec.top:
         what = f"on its side of {bounds}" if bounds else f"within {spec.error:g}"
         return f"every score is {what}, {sure}"
-    best = f"the best {spec.top:,} {'is' if spec.top == 1 else 'are'} told from the others"
-    within = f" of each {', '.join(spec.within)}" if spec.within else ""
-    return f"{best}{within}{f', and from {bounds}' if bounds else ''}, {sure}"
+    several = {"slice": bool(spec.group_by), "measure": len(spec.measures) > 1, "model": len(spec.models) > 1}
+    within = [name for name in spec.within if several.get(name, True)]
+    of = f" of each {' and '.join(within)}" if within else ""
+    best = f"the best {spec.top:,}{of} {'is' if spec.top == 1 and not of else 'are'} told from the others"
+    return f"{best}{f', and from {bounds}' if bounds else ''}, {sure}"

@@ -52,7 +52,6 @@ class Piece:
         level: the chance that one of its intervals misses, which its last look spent.
         due: at how many records it is to be looked at.
         due_symbols: and at how many symbols.
-        tied: how many of its scores its last look left as tied.
         going: whether it goes on.
     """
 
@@ -63,7 +62,6 @@ class Piece:
     level: float = 0.0
     due: int = FIRST_LOOK
     due_symbols: int = 0
-    tied: int = 0
     going: bool = True
 
     @classmethod
@@ -123,7 +121,7 @@ class Piece:
             left.append(self._part(~by_column, every))
         if not all(u.all() for u in by_unit.values()):
             left.append(self._part(by_column, {at: ~u for at, u in by_unit.items()}))
-        return [replace(self._part(by_column, by_unit), tied=0), *(replace(p, going=False) for p in left)]
+        return [self._part(by_column, by_unit), *(replace(p, going=False) for p in left)]
 
     @property
     def _is_divisible(self) -> bool:
@@ -142,6 +140,7 @@ class Piece:
                 if row:
                     by_column[list(target.columns)] = True
         labels = self.job.labels.labels
+        by_column |= not by_column.any()  # where only facts of units are open, their piece has hypotheses all the same
         for name in {x.category for x in labels if x.category}:  # the values of a category stay together
             of = np.array([x.category == name for x in labels])
             by_column[of] = by_column[of].any()
@@ -223,7 +222,6 @@ def to_bytes(pieces: Sequence[Piece]) -> bytes:
             "level": p.level,
             "due": p.due,
             "due_symbols": p.due_symbols,
-            "tied": p.tied,
             "going": p.going,
         }
         for p in pieces
@@ -246,7 +244,5 @@ def from_bytes(job: Job, data: bytes) -> list[Piece]:
         columns = np.array(of["columns"], dtype=np.int64)
         chosen = {(model, x): u for model, layers in kept.items() for x, u in layers.items()}
         own = _narrowed(job, columns, chosen)
-        found.append(
-            Piece(own, state, kept, columns, of["level"], of["due"], of["due_symbols"], of["tied"], of["going"])
-        )
+        found.append(Piece(own, state, kept, columns, of["level"], of["due"], of["due_symbols"], of["going"]))
     return found
