@@ -3,22 +3,39 @@
 The problem. Scores should come from a random sample of records at every moment, whatever the order of the file, and
 nothing may grow with the number of records: not even a shuffled list of their numbers.
 
-The idea. A keyed permutation of `0 .. n-1` that is computed, not stored: a Feistel network over the next power of four,
-walked until it lands inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). Block
-`i` is the positions `bounds(i)` of the permutation, so any block can be read at any time, which is what makes a run
-resumable. DuckDB joins the record numbers to the table.
+The idea. The order is a seeded permutation of the record numbers that is computed, not stored (`inputs.order`). Block
+`i` is the positions `bounds(i)` of it, so any block can be read at any time, which is what makes a run resumable. Every
+record is as likely as any other to come first, second or last, and seeds share nothing, so that a file that is sorted
+gives samples as good as one that is shuffled.
 
 A run that may stop early looks at its scores after each block, so its blocks grow: half of what was read before, from
-`FIRST_RECORDS` up to the size of the others. Where a block lies follows from the dataset and the filter alone. Several
-blocks are read by one query, to spare scans, but few at first: at most `READ_GROWTH` times what was read before.
+`FIRST_RECORDS` up to the size of the others. Where a block lies follows from the dataset and the filter alone.
+
+Random reads. The records of some positions are found in one of three ways, by what they cost (DuckDB 2.0, two cores):
+
+- A scan joins their numbers to the table. DuckDB compares the numbers and decodes nothing else where none fits, but it
+  passes every row group: 4 to 9 ns a row of the table (0.1 s for 20 million, 1.7 s for 200 million), and about
+  2 microseconds a record that is found.
+- Look-ups, `record = number` one by one, pass one row group each, since records lie in the order of their numbers:
+  1.2 ms, however long the table. They win where the table has more than `LOOKUP_ROWS` rows a record that is wanted,
+  which is at the beginning of a large one.
+- A scan for many records at once, sorted by DuckDB (which uses the disk if need be) into a temporary file, from which
+  they are read one after another: 2 microseconds a record where there are 20 million, 4 where there are 200 million. So
+  a run that goes on reads a shuffled copy, in parts, without ever having to shuffle what it does not come to. The parts
+  are no larger because the database is locked while one is made. An index would have to be built for the whole table
+  first, as would a stored copy in another order, and such a copy would tie the samples of different seeds together.
+
+No read goes further than `READ_GROWTH` times what was read before, so a run that stops early has paid for little more
+than it saw, and one that goes on takes few scans.
 
 A filter on records is part of that query, and so is a stored selection of them. They widen the span of a block instead
 of thinning the block, so that blocks stay full when few records pass, as far as `READ_PLACES` goes.
 
 The values by which records are grouped come along as text, one column each (`group_columns`).
 
-Cost: each read scans the columns it needs once. Memory: the blocks that are read ahead, at most about `READ_CHARACTERS`
-characters of text and their annotations, and `READ_PLACES` numbers of records.
+Cost: a scan of the columns of a filter, to count who passes; the scans above. Memory: at most about `READ_CHARACTERS`
+characters of text and their annotations, and `SPOOL_PLACES` numbers of records. Disk: two
+temporary files of at most `SPOOL_CHARACTERS` of text, at about 5 bytes a character with words and one annotation.
 """
 
 from __future__ import annotations
@@ -32,9 +49,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from deepbase.blocks import Ints
 from deepbase.errors import DatasetError
 from deepbase.inputs.files import identifier, quoted
+from deepbase.inputs.order import permuted
+from deepbase.inputs.spool import room, spooled
 
 BLOCK_RECORDS = 1024
 BLOCK_CHARACTERS = 131_072
@@ -42,10 +60,17 @@ BLOCK_LABELS = 2**25
 READ_CHARACTERS = 2**22
 READ_PLACES = 2**19
 READ_GROWTH = 4
+LOOKUP_ROWS = 200_000
+LOOKUPS = 128
+SPOOL_CHARACTERS = 2**27
+SPOOL_PLACES = 2**20
+SPOOL_ROWS = 2**14
+SPOOL_ROOM = 64
+COUNTED_RECORDS = 2**20
+SAMPLED_RECORDS = 256
 FIRST_RECORDS = 128
 ROUND_RECORDS = 64
 MOST_GROUPS = 1_000
-ROUNDS = 6
 PLACE, DRAWN = "deepbase_place", "deepbase_drawn"
 SELECTED, GROUPS = "deepbase_selected", "deepbase_groups"
 ALWAYS = ("record", "text", "word", "word_start", "word_end")
@@ -68,6 +93,7 @@ class Records:
         span: positions that make a block from there on.
         blocks: how many blocks there are; the last one ends with the order, somewhat before or after its span.
         ahead: positions that one query reads, if they are more than a block.
+        kept: positions whose records are held in memory; those of a query for more lie in a temporary file.
         seed: of the random order.
     """
 
@@ -83,6 +109,7 @@ class Records:
     span: int
     blocks: int
     ahead: int
+    kept: int
     seed: int
 
     @property
@@ -114,14 +141,17 @@ class Records:
 
         Where every record is read, these end with the block that reaches the limit.
         """
-        last = self.blocks
-        if self.matching == self.total:
-            last = min(last, self._ended(self.limit - 1) + 1)
+        last = min(self.blocks, self._ended(self._end - 1) + 1)
         while first < last:
             start, end = self.bounds(first)
             stop = self._ended(max(min(READ_GROWTH * start, start + self.ahead), end))
             yield range(first, min(stop, last))
             first = stop
+
+    @property
+    def _end(self) -> int:
+        """The position at which the last record that may be read is known to be passed."""
+        return min(self.total, self.limit) if self.matching == self.total else self.total
 
     def _ended(self, place: int) -> int:
         """How many blocks end at a position or before it."""
@@ -133,22 +163,83 @@ class Records:
 
     def read(self, connection: duckdb.DuckDBPyConnection, blocks: range) -> list[pa.Table]:
         """The records of some blocks, one table a block, in the random order."""
-        starts = [self._start(block) for block in range(blocks.start, blocks.stop + 1)]
-        places = np.arange(starts[0], starts[-1], dtype=np.int64)
-        order = pa.table({PLACE: places, DRAWN: permuted(places, self.total, self.seed)})
-        connection.register("block_order", order)
-        columns = [f"inputs.{identifier(c)}" for c in self.columns]
-        columns += [f"{group} AS {name}" for group, name in zip(self.groups, self.group_columns, strict=True)]
-        try:
-            table = connection.sql(
-                f"SELECT {PLACE}, {', '.join(columns)} FROM block_order JOIN {self.source} "
-                f"ON inputs.record = {DRAWN} {_condition(self.where)} ORDER BY {PLACE}"
-            ).to_arrow_table()
-        finally:
-            connection.unregister("block_order")
+        starts = [min(self._start(block), self._end) for block in range(blocks.start, blocks.stop + 1)]
+        table = (self._look_up if self._is_few(starts[-1] - starts[0]) else self._scan)(
+            connection, starts[0], starts[-1]
+        )
         bounds = np.searchsorted(table[PLACE].to_numpy(), starts)
         table = table.drop_columns([PLACE])
         return [table.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
+
+    def _is_few(self, places: int) -> bool:
+        """Whether so many records are found sooner one by one; those of a selection would be joined one by one, too."""
+        return SELECTED not in self.source and places * LOOKUP_ROWS < self.total
+
+    @property
+    def _selected(self) -> str:
+        columns = [f"inputs.{identifier(c)}" for c in self.columns]
+        columns += [f"{group} AS {name}" for group, name in zip(self.groups, self.group_columns, strict=True)]
+        return ", ".join(columns)
+
+    def _look_up(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> pa.Table:
+        """The records at some positions, each by its number."""
+        condition = f"AND ({self.where}\n)" if self.where else ""
+        found = []
+        for start in range(first, last, LOOKUPS):
+            places = np.arange(start, min(start + LOOKUPS, last))
+            drawn = permuted(places, self.total, self.seed)
+            each = (
+                f"SELECT {place} AS {PLACE}, {self._selected} FROM {self.source} "
+                f"WHERE inputs.record = {number} {condition}"
+                for place, number in zip(places.tolist(), drawn.tolist(), strict=True)
+            )
+            query = " UNION ALL ".join(f"({one})" for one in each)
+            found.append(connection.sql(f"FROM ({query}) ORDER BY {PLACE}").to_arrow_table())
+        return pa.concat_tables(found)
+
+    def _scan(self, connection: duckdb.DuckDBPyConnection, first: int, last: int) -> pa.Table:
+        """The records at some positions, found in one scan."""
+        connection.register("block_order", self._order(first, last))
+        try:
+            result = connection.sql(
+                f"SELECT {PLACE}, {self._selected} FROM block_order JOIN {self.source} "
+                f"ON inputs.record = {DRAWN} {_condition(self.where)} ORDER BY {PLACE}"
+            )
+            if last - first <= self.kept:
+                return result.to_arrow_table()
+            with result.to_arrow_reader(SPOOL_ROWS) as reader:
+                return spooled(reader)
+        finally:
+            connection.unregister("block_order")
+
+    def _order(self, first: int, last: int) -> pa.Table:
+        """Which record is at which position; bit by bit, since permuting takes room of its own."""
+        pieces = []
+        for start in range(first, last, READ_PLACES):
+            places = np.arange(start, min(start + READ_PLACES, last), dtype=np.int64)
+            pieces.append(pa.table({PLACE: places, DRAWN: permuted(places, self.total, self.seed)}))
+        return pa.concat_tables(pieces)
+
+    @property
+    def reading(self) -> str:
+        """How the records are read, for a person, if nothing stops the run before it has them all."""
+        numbers = scans = files = 0
+        for chunk in self.chunks(0):
+            first, last = self._start(chunk.start), min(self._start(chunk.stop), self._end)
+            if first * self.matching >= self.limit * self.total:
+                break
+            if self._is_few(last - first):
+                numbers += last - first
+            else:
+                scans += 1
+                files += last - first > self.kept
+        ways = []
+        if numbers:
+            ways.append(f"{numbers:,} look-up{'s' * (numbers > 1)} by number")
+        if scans:
+            kept = f", {files:,} of them into a temporary file" if files else ""
+            ways.append(f"{scans:,} scan{'s' * (scans > 1)} of the table{kept}")
+        return ("up to " if len(self.starts) > 1 else "") + " and ".join(ways)
 
 
 def records(
@@ -184,15 +275,17 @@ def records(
         DatasetError: if the predicate does not bind, no record passes, or there are too many groups.
     """
     own = [r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall()]
-    total, characters = connection.execute(f"SELECT count(*), avg(length(text)) FROM {table}").fetchall()[0]
+    total = int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
     source = _source(table, dataset, selection)
     groups = [f"{GROUPS}[{i + 1}]" if selection else f"inputs.{identifier(g)}::VARCHAR" for i, g in enumerate(group_by)]
     matching = total
     if where or selection:
         matching = _matching(connection, source, where, own)
     slices = _count_groups(connection, f"{source} {_condition(where)}", groups, group_by) if groups else 1
-    mean = max(float(characters or 0), 1.0)
+    mean = _mean_characters(connection, table, total)
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
+    kept = READ_CHARACTERS / mean * total / matching
+    spool = min(SPOOL_CHARACTERS, room() // SPOOL_ROOM) / mean * total / matching
     starts, span, blocks = _schedule(size, total, matching, growing=growing)
     return Records(
         source=source,
@@ -206,9 +299,20 @@ def records(
         starts=starts,
         span=span,
         blocks=blocks,
-        ahead=int(min(READ_CHARACTERS / mean * total / matching, READ_PLACES)),
+        ahead=int(min(max(kept, spool), SPOOL_PLACES)),
+        kept=int(max(kept, span)),
         seed=seed,
     )
+
+
+def _mean_characters(connection: duckdb.DuckDBPyConnection, table: str, total: int) -> float:
+    """About the mean length of a text, at least 1: of all records, or of the same few if there are many."""
+    texts = f"SELECT text FROM {table}"
+    if total > COUNTED_RECORDS:
+        some = permuted(np.arange(SAMPLED_RECORDS), total, seed=0).tolist()
+        texts = " UNION ALL ".join(f"({texts} WHERE record = {number})" for number in some)
+    found = connection.execute(f"SELECT avg(length(text)) FROM ({texts})").fetchall()[0][0]
+    return max(float(found or 0), 1.0)
 
 
 def _schedule(size: int, total: int, matching: int, *, growing: bool) -> tuple[tuple[int, ...], int, int]:
@@ -285,29 +389,3 @@ def _count_groups(
             f"Group by something that has at most {MOST_GROUPS:,} values.",
         )
     return found
-
-
-def permuted(places: Ints, size: int, seed: int) -> Ints:
-    """Where a seeded random permutation of `0 .. size-1` sends some places.
-
-    >>> sorted(permuted(np.arange(10), 10, seed=1).tolist())
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    """
-    half = max((max(size - 1, 1).bit_length() + 1) // 2, 1)
-    keys = np.random.default_rng([seed, size]).integers(0, 2**63, ROUNDS, dtype=np.uint64)
-    found = _feistel(places.astype(np.uint64), half, keys)
-    while (outside := found >= size).any():
-        found[outside] = _feistel(found[outside], half, keys)
-    return found.astype(np.int64)
-
-
-def _feistel(x: np.ndarray, half: int, keys: np.ndarray) -> np.ndarray:
-    """A balanced Feistel network on `2 * half` bits, with the mixer of SplitMix64 as its round function."""
-    mask, shift = np.uint64(2**half - 1), np.uint64(half)
-    left, right = x >> shift, x & mask
-    for key in keys:
-        mixed = right + key
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(31))) & mask)
-    return (left << shift) | right

@@ -77,6 +77,7 @@ def _records(tree: Tree, job: Job, cost: Estimate) -> None:
     spec, records = job.spec, job.records
     seen = f"{records.expected:,} of the {records.total:,} of {spec.dataset}"
     branch = tree.add(_line("records", f"{seen}, in random order (seed {spec.seed}); about {cost.symbols:,} symbols"))
+    branch.add(Text(f"read by {records.reading}"))
     if spec.where:
         branch.add(Text(f"where {spec.where}"))
     if spec.selection:

@@ -579,6 +579,7 @@ def test_explain_tells_the_plan_and_runs_nothing(study):
     for line in (
         "INSPECT 2 units x 2 hypotheses, by pearson, cohens_d",
         "records: 20 of the 30 of books, in random order (seed 0); about 356 symbols",
+        "read by 1 scan of the table",
         'where (inputs."year" > 2000)',
         "model: small-1 (Net): 1 of 3 layers, the deepest mix, where the forward ends",
         "mix: 2 of 3 units: 0, 2",
