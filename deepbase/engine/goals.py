@@ -16,8 +16,10 @@ look. Pairs that are far from a bound have next to no tail, so that millions of 
 for each of m pairs would have the close ones pay for them. (As a rule for stopping: the probability of correct
 selection of Branke, Chick, Schmidt 2007, "Selecting a selection procedure", Management Science 53, section 3.)
 
-*Ties.* Two scores that are next to equal are told apart by the last record only. A score that is closer to a bound than
-`ties` does not hold a run up, once its interval shows that: it may be on either side, and is told as tied.
+*Ties.* Two scores that are next to equal are told apart by the last record only. So a score need not be on its side of
+a bound for sure, if it is surely not beyond it by more than a tie: than `ties` for a threshold, and half of that for
+the bound between the best and the others, which then may stand for each other if they are closer than `ties`. It is
+told as tied.
 
 What cannot be told (no interval yet, a hypothesis that has not occurred) is open; what will never be told (a unit that
 is constant, a measure that does not take the hypothesis) is not.
@@ -154,27 +156,31 @@ class _Pairs:
 
 def _against_bounds(asked: Sequence[_Pairs], bounds: Sequence[float], ties: float, level: float) -> None:
     """Settle the pairs that are surely on one side of each bound."""
-    risks = []
-    for p in asked:
-        risk = sum((p.beyond(bound) for bound in bounds), np.zeros(p.score.shape))
-        risks.append(np.where(p.there, risk, 0.0))
-    _spend(asked, risks, level)
-    for p in asked:
-        for bound in bounds:
-            near = (p.low >= bound - ties) & (p.high <= bound + ties)
-            p.standing[near & (p.standing == OPEN)] = TIED
+    nothing = [np.zeros(p.score.shape) for p in asked]
+    strict, loose = list(nothing), list(nothing)
+    for bound in bounds:
+        for i, p in enumerate(asked):
+            further = bound - np.where(p.score > bound, ties, -ties)
+            strict[i] = strict[i] + _risk(p, np.full(p.score.shape, bound))
+            loose[i] = loose[i] + _risk(p, further)
+    _settle(asked, strict, loose, level)
 
 
-def _spend(asked: Sequence[_Pairs], risks: Sequence[Floats], level: float) -> None:
-    """Settle the pairs with the least tails, as many as the level is enough for."""
+def _settle(asked: Sequence[_Pairs], strict: Sequence[Floats], loose: Sequence[Floats], level: float) -> None:
+    """Say how pairs stand, from the chance that each is on a wrong side, and on one by more than a tie."""
+    for p, sure, enough in zip(asked, _spend(strict, level), _spend(loose, level), strict=True):
+        found = np.where(sure, SETTLED, np.where(enough, TIED, OPEN))
+        p.standing = np.where(p.waiting, OPEN, np.where(p.there, found, SETTLED)).astype(np.uint8)
+
+
+def _spend(risks: Sequence[Floats], level: float) -> list[Bools]:
+    """Which pairs are settled: those with the least chance to be wrong, as many as the level is enough for."""
     flat = np.concatenate([r.ravel() for r in risks])
     order = np.argsort(flat, kind="stable")
     settled = np.zeros(len(flat), dtype=bool)
     settled[order] = np.cumsum(flat[order]) <= level
-    ends = np.cumsum([r.size for r in risks])[:-1]
-    for p, own in zip(asked, np.split(settled, ends), strict=True):
-        found = np.where(own.reshape(p.score.shape), SETTLED, OPEN)
-        p.standing = np.where(p.waiting, OPEN, np.where(p.there, found, SETTLED)).astype(np.uint8)
+    parts = np.split(settled, np.cumsum([r.size for r in risks])[:-1])
+    return [part.reshape(r.shape) for part, r in zip(parts, risks, strict=True)]
 
 
 def _best(asked: Sequence[_Pairs], spec: InspectSpec, level: float) -> None:
@@ -183,20 +189,17 @@ def _best(asked: Sequence[_Pairs], spec: InspectSpec, level: float) -> None:
     for p in asked:
         for t in range(len(p.score)):
             sets.setdefault(p.item.key(t, spec.within), []).append((p, t))
-    bounds = {id(p): [np.full(p.score.shape, np.nan) for _ in range(3)] for p in asked}
+    bounds = {id(p): np.full((4, *p.score.shape), np.nan) for p in asked}
     for rows in sets.values():
         ways = [_way(p.item.measure, p.score[t], spec.by) for p, t in rows]
         merits = [p.score[t] * way for (p, t), way in zip(rows, ways, strict=True)]
         for (p, t), way, found in zip(rows, ways, _bounds(merits, spec), strict=True):
-            for into, bound in zip(bounds[id(p)], found, strict=True):
-                into[t] = way * bound
-    _spend(asked, [sum((_risk(p, b) for b in bounds[id(p)][:2]), np.zeros(p.score.shape)) for p in asked], level)
-    for p in asked:
-        cut = bounds[id(p)][2]
-        p.standing[(p.standing == SETTLED) & (p.low < cut) & (p.high > cut)] = TIED
+            bounds[id(p)][:, t] = way * found
+    risks = [[_risk(p, b) for b in bounds[id(p)]] for p in asked]
+    _settle(asked, [a + b for a, b, *_ in risks], [a + b for *_, a, b in risks], level)
 
 
-def _bounds(merits: Sequence[Floats], spec: InspectSpec) -> Iterator[tuple[Floats, Floats, Floats]]:
+def _bounds(merits: Sequence[Floats], spec: InspectSpec) -> Iterator[Floats]:
     """Where the scores of one set must not be beyond, by merit; NaN for no bound.
 
     Args:
@@ -204,8 +207,7 @@ def _bounds(merits: Sequence[Floats], spec: InspectSpec) -> Iterator[tuple[Float
         spec: how many are wanted, and beyond what.
 
     Yields:
-        For each row float64[unit] three times: the bounds of the best, those of the threshold, and between whom a tie
-        would be.
+        For each row float64[4, unit]: the bounds of the best and of the threshold, then both with room for ties.
     """
     top = spec.top or 0
     every = np.concatenate([m[np.isfinite(m)] for m in merits])
@@ -217,10 +219,11 @@ def _bounds(merits: Sequence[Floats], spec: InspectSpec) -> Iterator[tuple[Float
         cut = (inside + outside) / 2
     for m in merits:
         best = m >= cut if math.isfinite(cut) else np.full(m.shape, passing < top)
-        of_best = cut + np.where(best, -1, 1) * spec.tied / 2
+        of_best = np.where(np.isfinite(m), cut, np.nan)
         counts = np.isfinite(m) & math.isfinite(floor) & (best | (passing < top))
-        of_threshold = np.where(counts, floor + np.where(m > floor, -1, 1) * spec.tied, np.nan)
-        yield np.where(np.isfinite(m), of_best, np.nan), of_threshold, np.full(m.shape, cut)
+        of_threshold = np.where(counts, floor, np.nan)
+        room = [np.where(best, -1, 1) * spec.tied / 2, np.where(m > floor, -1, 1) * spec.tied]
+        yield np.stack([of_best, of_threshold, of_best + room[0], of_threshold + room[1]])
 
 
 def _risk(pairs: _Pairs, bounds: Floats) -> Floats:
