@@ -13,6 +13,7 @@ import numpy as np
 from deepbase.blocks import Level
 from deepbase.catalog import DatasetRow
 from deepbase.engine.base import ChosenLayer, Job, Part
+from deepbase.engine.looks import TOKENS
 from deepbase.errors import HypothesisError, MeasureError
 from deepbase.inputs.stream import records
 from deepbase.inputs.symbols import columns_at, symbols_schema
@@ -124,7 +125,7 @@ def bind_job(
             limit=spec.records,
             seed=spec.seed,
             hypotheses=len(every),
-            growing=growing,
+            first=TOKENS * len(labels) * len(chosen) if growing else None,
         ),
         columns=used,
         given=sets,

@@ -96,7 +96,7 @@ class Course:
         late = state.records_seen > NEARLY * records.expected
         if self.job.spec.exact or late or not state.records_seen:
             return False
-        return state.records_seen >= piece.due and state.symbols_seen >= piece.due_symbols
+        return state.records_seen >= piece.due
 
     def _look(self, piece: Piece) -> None:
         """Look at the scores of a piece, and set aside what is settled."""
@@ -118,8 +118,8 @@ class Course:
         weight = spending.weight(state.records_seen)
         due = math.ceil(spending.records(max(weight * GROWTH, min(found.enough * SURE, FAR * weight))))
         parts = piece.split(mine)
-        symbols = state.symbols_seen + parts[0].between_looks
-        self.pieces = [*(replace(p, due=due, due_symbols=symbols) for p in parts), *others]
+        due = max(due, state.records_seen + parts[0].between_looks)
+        self.pieces = [*(replace(p, due=due) for p in parts), *others]
 
     def _is_late(self, begun: float) -> bool:
         """Whether another block would take the run beyond its time."""

@@ -113,7 +113,7 @@ def restored(job: Job, data: bytes, *, reopened: bool = False) -> list[Piece]:
     """
     with naming(job.measures):
         pieces = from_bytes(job, data)
-    return [replace(p, going=True, due=0, due_symbols=0) for p in pieces] if reopened else pieces
+    return [replace(p, going=True, due=0) for p in pieces] if reopened else pieces
 
 
 class _Show:

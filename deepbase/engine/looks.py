@@ -15,7 +15,7 @@ What is left, a quarter of it at least, is for the end of a run that stops for a
 of records or of time.
 
 Looks are at the ends of blocks, in places that depend on the data, the request and the seed alone: a run that is
-repeated stops at the same record. A look takes about as long as reading 25 symbols for each hypothesis, whatever the
+repeated stops at the same record. A look takes about as long as reading 25 tokens for each hypothesis, whatever the
 units; so it waits until ten times as many have been read, and looks take no more than a tenth of a run.
 """
 
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 FIRST_LOOK = 128
 GROWTH = 1.5
 """By how much more has to be known than at the last look, at least."""
-SYMBOLS = 250
-"""How many symbols have to be read for each hypothesis between two looks."""
+TOKENS = 250
+"""How many tokens have to be read for each hypothesis and measure between two looks."""
 LOOKS = 0.75
 """The share of the chance of a mistake that looks may spend."""
 NEARLY = 0.95

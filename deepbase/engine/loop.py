@@ -24,6 +24,8 @@ from deepbase.measures.batch import BatchLabels
 from deepbase.measures.exchange import BlockLabels
 from deepbase.measures.own import a_state
 
+LEAST_BATCH, BATCHES = 8, 16
+"""Blocks are sorted by length, and cut into as many batches, so that small ones are not padded more than large ones."""
 Between = Callable[[int, int], None]
 States = dict[str, dict[type[AbstractState], AbstractState]]
 Session = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -104,7 +106,7 @@ def block_of(job: Job, part: Part, index: int, table: pa.Table, slices: Ints) ->
         job.columns,
         slices=slices,
         level=job.spec.at,
-        batch_size=job.spec.batch_size,
+        batch_size=min(job.spec.batch_size, max(LEAST_BATCH, table.num_rows // BATCHES)),
         window=job.spec.window,
     )
 

@@ -30,7 +30,7 @@ from safetensors.torch import save as save_tensors
 from deepbase.blocks import Bools, Ints
 from deepbase.engine.base import ChosenLayer, Job, RunState, SliceState
 from deepbase.engine.goals import Standings
-from deepbase.engine.looks import FIRST_LOOK, SYMBOLS, Spending
+from deepbase.engine.looks import FIRST_LOOK, TOKENS, Spending
 from deepbase.engine.results import OPEN, Scores, scores_of
 
 LEAST_GAIN = 0.25
@@ -51,7 +51,6 @@ class Piece:
         columns: int64, its labels, as places in those of the whole job.
         level: the chance that one of its intervals misses, which its last look spent.
         due: at how many records it is to be looked at.
-        due_symbols: and at how many symbols.
         going: whether it goes on.
     """
 
@@ -61,7 +60,6 @@ class Piece:
     columns: Ints
     level: float = 0.0
     due: int = FIRST_LOOK
-    due_symbols: int = 0
     going: bool = True
 
     @classmethod
@@ -69,12 +67,12 @@ class Piece:
         """All of a job."""
         kept = {part.name: dict.fromkeys((x.layer for x in part.layers), None) for part in job.parts}
         piece = cls(job, state, kept, np.arange(len(job.labels.labels)))
-        return replace(piece, due_symbols=piece.between_looks)
+        return replace(piece, due=max(FIRST_LOOK, piece.between_looks))
 
     @property
     def between_looks(self) -> int:
-        """How many symbols are read from one look to the next, at least."""
-        return SYMBOLS * max(1, len(self.columns)) * len(self.job.measures)
+        """How many records are read from one look to the next, at least."""
+        return math.ceil(TOKENS * len(self.columns) * len(self.job.measures) / self.job.records.tokens)
 
     @property
     def unread(self) -> float:
@@ -221,7 +219,6 @@ def to_bytes(pieces: Sequence[Piece]) -> bytes:
             "columns": p.columns.tolist(),
             "level": p.level,
             "due": p.due,
-            "due_symbols": p.due_symbols,
             "going": p.going,
         }
         for p in pieces
@@ -244,5 +241,5 @@ def from_bytes(job: Job, data: bytes) -> list[Piece]:
         columns = np.array(of["columns"], dtype=np.int64)
         chosen = {(model, x): u for model, layers in kept.items() for x, u in layers.items()}
         own = _narrowed(job, columns, chosen)
-        found.append(Piece(own, state, kept, columns, of["level"], of["due"], of["due_symbols"], of["going"]))
+        found.append(Piece(own, state, kept, columns, of["level"], of["due"], of["going"]))
     return found

@@ -41,6 +41,7 @@ temporary files of at most `SPOOL_CHARACTERS` of text, at about 5 bytes a charac
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ SPOOL_ROOM = 64
 COUNTED_RECORDS = 2**20
 SAMPLED_RECORDS = 256
 FIRST_RECORDS = 128
+TOKEN_CHARACTERS = 4
+"""About how many characters of text make a token."""
 ROUND_RECORDS = 64
 MOST_GROUPS = 1_000
 PLACE, DRAWN = "deepbase_place", "deepbase_drawn"
@@ -94,6 +97,7 @@ class Records:
         blocks: how many blocks there are; the last one ends with the order, somewhat before or after its span.
         ahead: positions that one query reads, if they are more than a block.
         kept: positions whose records are held in memory; those of a query for more lie in a temporary file.
+        tokens: about how many tokens a record has.
         seed: of the random order.
     """
 
@@ -110,6 +114,7 @@ class Records:
     blocks: int
     ahead: int
     kept: int
+    tokens: float
     seed: int
 
     @property
@@ -254,7 +259,7 @@ def records(
     limit: int | None = None,
     seed: int = 0,
     hypotheses: int = 1,
-    growing: bool = False,
+    first: float | None = None,
 ) -> Records:
     """Plan the reading of a table of records.
 
@@ -269,7 +274,8 @@ def records(
         limit: how many records to read at most.
         seed: of the random order.
         hypotheses: how many there are; more of them make smaller blocks.
-        growing: whether the first blocks are small, for a run that may stop early.
+        first: how many tokens the first look of a run that may stop early waits for, whose first blocks are small; None
+            for one that reads everything.
 
     Raises:
         DatasetError: if the predicate does not bind, no record passes, or there are too many groups.
@@ -286,7 +292,9 @@ def records(
     size = int(min(BLOCK_RECORDS, max(min(BLOCK_CHARACTERS, BLOCK_LABELS // max(hypotheses, 1)) / mean, 1)))
     kept = READ_CHARACTERS / mean * total / matching
     spool = min(SPOOL_CHARACTERS, room() // SPOOL_ROOM) / mean * total / matching
-    starts, span, blocks = _schedule(size, total, matching, growing=growing)
+    tokens = max(mean / TOKEN_CHARACTERS, 1.0)
+    small = 0 if first is None else max(FIRST_RECORDS, math.ceil(first / tokens))
+    starts, span, blocks = _schedule(size, total, matching, small)
     return Records(
         source=source,
         columns=tuple(c for c in own if c in ALWAYS or c in columns),
@@ -301,6 +309,7 @@ def records(
         blocks=blocks,
         ahead=int(min(max(kept, spool), SPOOL_PLACES)),
         kept=int(max(kept, span)),
+        tokens=tokens,
         seed=seed,
     )
 
@@ -315,14 +324,14 @@ def _mean_characters(connection: duckdb.DuckDBPyConnection, table: str, total: i
     return max(float(found or 0), 1.0)
 
 
-def _schedule(size: int, total: int, matching: int, *, growing: bool) -> tuple[tuple[int, ...], int, int]:
+def _schedule(size: int, total: int, matching: int, first: int) -> tuple[tuple[int, ...], int, int]:
     """Where blocks begin: `starts`, `span` and `blocks` of `Records`.
 
-    Growing blocks have half of the records that were read before, or of those that are left, as a multiple of
-    `ROUND_RECORDS` and at least `FIRST_RECORDS`, until they have `size`. A last block below a third of the one before
-    joins it.
+    Where there is a `first` block, the others have half of the records that were read before, or of those that are
+    left, as a multiple of `ROUND_RECORDS` and at least as many as the first, until they have `size`. A last block below
+    a third of the one before joins it.
 
-    >>> _schedule(1024, 5000, 5000, growing=True)
+    >>> _schedule(1024, 5000, 5000, 128)
     ((0, 128, 256, 384, 576, 896, 1344, 2048), 1024, 10)
     """
 
@@ -330,15 +339,15 @@ def _schedule(size: int, total: int, matching: int, *, growing: bool) -> tuple[t
         return min(max(records * total // matching, 1), total, READ_PLACES)
 
     span, starts, records = places(size), [0], 0
-    while growing:
+    while first:
         half = (min(records, matching - records) // 2 + ROUND_RECORDS // 2) // ROUND_RECORDS
-        step = max(FIRST_RECORDS, half * ROUND_RECORDS)
+        step = max(first, half * ROUND_RECORDS)
         if places(step) >= span or starts[-1] + places(step) >= total:
             break
         starts.append(starts[-1] + places(step))
         records += step
     whole, rest = divmod(total - starts[-1], span)
-    if not growing or not rest:
+    if not first or not rest:
         return tuple(starts), span, len(starts) - 1 + whole + bool(rest)
     if not whole and len(starts) > 1 and 3 * rest < starts[-1] - starts[-2]:
         starts.pop()

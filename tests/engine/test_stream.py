@@ -99,7 +99,7 @@ def test_every_record_that_passes_is_read_once(size, where, hypotheses, seed, st
         passing = connection.sql(f"SELECT record FROM data WHERE {where or 'true'}\n").fetchall()
         if not passing:
             return
-        plan = records(connection, "data", where=where, hypotheses=hypotheses, seed=seed, growing=growing)
+        plan = records(connection, "data", where=where, hypotheses=hypotheses, seed=seed, first=0 if growing else None)
         blocks = read(plan, connection)
         assert sorted(itertools.chain(*blocks)) == [r[0] for r in passing]
         assert len(blocks) == plan.blocks
@@ -123,12 +123,12 @@ def ends(plan: Records) -> list[int]:
 
 def test_the_blocks_of_a_run_that_may_stop_grow_until_they_have_their_size(connection):
     table(connection, 5000)
-    plan = records(connection, "data", growing=True)
+    plan = records(connection, "data", first=0)
     assert ends(plan) == [128, 256, 384, 576, 896, 1344, 2048, 3072, 4096, 5000]
     assert list(map(len, read(plan, connection))) == np.diff([0, *ends(plan)]).tolist()
     assert ends(records(connection, "data")) == [1024, 2048, 3072, 4096, 5000]
-    assert ends(records(connection, "data", growing=True, hypotheses=2**17))[:6] == [128, 256, 384, 576, 832, 1088]
-    small = [ends(records(connection, "data", growing=growing, hypotheses=2**20)) for growing in (False, True)]
+    assert ends(records(connection, "data", first=0, hypotheses=2**17))[:6] == [128, 256, 384, 576, 832, 1088]
+    small = [ends(records(connection, "data", first=first, hypotheses=2**20)) for first in (None, 0)]
     assert small[0][:-2] == small[1][:-1] == list(range(32, 4970, 32)), "blocks that are small anyway need not grow"
 
 
@@ -140,7 +140,7 @@ def test_the_blocks_of_a_run_that_may_stop_grow_until_they_have_their_size(conne
 )  # fmt: skip
 def test_a_small_rest_joins_the_last_growing_block(connection, size, last):
     table(connection, size)
-    assert [0, *ends(records(connection, "data", growing=True))][-len(last) :] == last
+    assert [0, *ends(records(connection, "data", first=0))][-len(last) :] == last
 
 
 @settings(max_examples=300, deadline=None)
@@ -153,8 +153,8 @@ def test_a_small_rest_joins_the_last_growing_block(connection, size, last):
 )
 def test_blocks_and_chunks_lie_end_to_end_and_are_found_again(total, share, size, growing, ahead):
     matching = max(int(total * share), 1)
-    starts, span, blocks = stream._schedule(size, total, matching, growing=growing)
-    plan = Records("", (), (), 1, "", total, matching, matching, starts, span, blocks, ahead, ahead, 0)
+    starts, span, blocks = stream._schedule(size, total, matching, 128 * growing)
+    plan = Records("", (), (), 1, "", total, matching, matching, starts, span, blocks, ahead, ahead, 20.0, 0)
     some = range(min(blocks, 30))
     bounds = [plan.bounds(block) for block in some]
     assert bounds[0][0] == 0
@@ -180,7 +180,7 @@ def test_blocks_and_chunks_lie_end_to_end_and_are_found_again(total, share, size
 
 def test_a_run_that_stops_early_has_not_read_much_more_than_it_needed(connection):
     table(connection, 100_000)
-    plan = records(connection, "data", growing=True)
+    plan = records(connection, "data", first=0)
     read_before = [plan.bounds(chunk.start)[0] for chunk in plan.chunks(0)]
     assert read_before[:4] == [0, 128, 384, 1344]
     assert len(read_before) < 10, "and one that does not stop reads in few queries"
@@ -188,7 +188,7 @@ def test_a_run_that_stops_early_has_not_read_much_more_than_it_needed(connection
 
 def test_a_filter_makes_growing_blocks_wider(connection):
     table(connection, 20_000)
-    plan = records(connection, "data", where="digit = 7", growing=True)
+    plan = records(connection, "data", where="digit = 7", first=0)
     assert ends(plan)[:3] == [1280, 2560, 3840]
     assert all(80 < n < 180 for n in map(len, read(plan, connection)[:3]))
 

@@ -66,9 +66,9 @@ def read(plan: Records, connection: duckdb.DuckDBPyConnection, first: int = 0) -
         {"selection": "s", "group_by": ["label"], "where": "digit < 2"},
         {"limit": 700, "group_by": ["label", "digit"]},
         {"limit": 700, "where": "digit = 3"},
-        {"growing": True},
-        {"growing": True, "where": "digit = 3"},
-        {"growing": True, "limit": 300},
+        {"first": 0},
+        {"first": 0, "where": "digit = 3"},
+        {"first": 0, "limit": 300},
     ],
     ids=str,
 )
@@ -89,7 +89,7 @@ def test_each_way_is_taken_where_it_is_the_cheapest(connection, folder, monkeypa
     def ways(*, table: int, characters: float, growing: bool = True) -> str:
         plan = Records(
             *("", (), (), 1, "", table, table, table),
-            *stream._schedule(1024, table, table, growing=growing),
+            *stream._schedule(1024, table, table, 128 * growing),
             *(min(int(stream.SPOOL_CHARACTERS / characters), stream.SPOOL_PLACES),),
             *(int(stream.READ_CHARACTERS / characters), 0),
         )
@@ -115,7 +115,7 @@ def test_the_first_blocks_of_a_sorted_file_are_random_samples_of_it(connection, 
     by(way, monkeypatch)
     labels, places = [], []
     for seed in range(60):
-        plan = records(connection, "data", growing=True, seed=seed, limit=384)
+        plan = records(connection, "data", first=0, seed=seed, limit=384)
         found = np.concatenate([t["record"].to_numpy() for t in read(plan, connection)])
         assert len(found) == 384
         labels.append(scipy.stats.chisquare(np.bincount(found * 10 // RECORDS, minlength=10)).pvalue)
