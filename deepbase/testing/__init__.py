@@ -27,6 +27,7 @@ from deepbase.measures.own import checked, is_own, naming, tried
 from deepbase.testing import checks, groups, written
 from deepbase.testing.comparison import compare
 from deepbase.testing.data import Data, group_data, hard_data, label_behavior, label_shift
+from deepbase.testing.intervals import intervals
 from deepbase.testing.references import Case, Expected, Reference, Score, expected_of, said_bound
 from deepbase.testing.states import CPU, LITTLE, PLENTY, block_state, block_states, merged, scores
 from deepbase.testing.trial import Trial
@@ -64,6 +65,7 @@ CHECKS: Mapping[str, Check] = {
     "conventions": checks.conventions,
     "neighbours": checks.neighbours,
     "null rows": checks.null_rows,
+    "intervals": intervals,
     "untouched": written.untouched,
     "written form": written.written_form,
     "memory": written.memory,

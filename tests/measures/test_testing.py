@@ -13,6 +13,7 @@ from harness import REFERENCES as TEXTBOOKS
 import deepbase
 from deepbase.errors import MeasureError
 from deepbase.measures.registry import MEASURES
+from deepbase.measures.spread import Spread
 from deepbase.testing import CHECKS, GROUP_CHECKS, Data, Reference, check_measure, group_data, hard_data
 
 
@@ -207,6 +208,11 @@ def compute_once(self, state, targets):
     return found
 
 
+def spread_of_the_pilot(self, state, targets, found):
+    """Standard errors that depend on the first batch."""
+    return Spread(np.abs(state.pilot.numpy()) + np.ones((len(targets), 1)), np.full(len(targets), 15.0))
+
+
 FAULTS = {
     "float32 sums about 0": ({"update": update_float32}, "one pass"),
     "NULLs that count as false": ({"update": update_forgets_nulls}, "one pass"),
@@ -228,6 +234,7 @@ FAULTS = {
     "numbers where there is no score": ({"measure": {"compute": compute_no_note}}, "one pass"),
     "no scores": ({"measure": {"compute": compute_nothing}}, "one pass"),
     "scores that use up the state": ({"measure": {"compute": compute_once}}, "untouched"),
+    "standard errors of the first batch": ({"measure": {"spread": spread_of_the_pilot}}, "intervals"),
     "a range that is too small": ({"measure": {"range": (-1.0, 1.0)}}, "one pass"),
 }
 

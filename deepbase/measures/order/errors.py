@@ -8,7 +8,8 @@ Rank correlations with numbers, which are not rare, are computed of each group a
 
 The bias is not taken off: best thresholds and bins have one, of the order of the error or below, but its estimate moves
 more than it mends. In simulations with tokens of sentences, intervals about the score itself hold what they say, and
-those of F1, the Jaccard index and information without their bias miss more often.
+those of F1, the Jaccard index and information without their bias miss more often. The many cells of a category have a
+greater one: there the error is the root of variance and squared bias together.
 
 Where rows are no longer kept there are no groups, and no interval.
 
@@ -86,7 +87,9 @@ def _jackknifed(
         for units, walks in parts:
             without = np.stack([formula(walk, targets) for walk in walks])
             found.append(jackknife(score[:, units], without, freedom, scale, present))
-    return Spread(np.concatenate([s.error for s in found], axis=1), freedom)
+    error, bias = (np.concatenate([getattr(s, name) for s in found], axis=1) for name in ("error", "bias"))
+    many = np.array([t.kind == "category" for t in targets])[:, None]
+    return Spread(np.where(many, np.hypot(error, bias), error), freedom)
 
 
 def _parts(walks: Sequence[Walk]) -> Iterator[tuple[slice, list[Walk]]]:

@@ -74,13 +74,17 @@ class MutualInformation(AbstractTested):
         if state.sketch is None:
             walk = state.walk(cuts)
             counts = replace(walk, counts=walk.counts[:, :-1], sizes=walk.sizes[:, :, :-1])
-            return exact_values(self._of_counts(state, counts, targets), walk, state, targets, self.kinds)
+            score = np.maximum(self._of_counts(state, counts, targets), 0)
+            return exact_values(score, walk, state, targets, self.kinds)
         found = [self._of_bins(state.sketch, t, cuts) for t in targets]
         bits, off = torch.stack([s for s, _ in found]), torch.stack([e for _, e in found])
         return sketch_values(bits, off, state.sketch, targets, self.kinds, BORDERS)
 
     def spread(self, state: AbstractState, targets: Sequence[Target], found: Values) -> Spread | None:
-        """Standard errors by the delete-a-group jackknife, in a pass of its own: each group has cuts of its own."""
+        """Standard errors by the delete-a-group jackknife, in a pass of its own: each group has cuts of its own.
+
+        They are those of the information before what is below 0 becomes 0. The bins of a number stay those of all.
+        """
         assert isinstance(state, PairOrder)
 
         def formula(walk: Walk, several: Sequence[Target]) -> Floats:
@@ -90,7 +94,7 @@ class MutualInformation(AbstractTested):
         return spread_of_counts(state, targets, found.unit_score, formula, self.error_scale, cuts, slice(0, -1))
 
     def _of_counts(self, state: PairOrder, walk: Walk, targets: Sequence[Target]) -> Floats:
-        """float64[target, unit], from the counts at the cuts between bins."""
+        """float64[target, unit], from the counts at the cuts between bins; less its bias it may be below 0."""
         score = np.empty((len(targets), len(walk.finite)))
         booleans = [i for i, t in enumerate(targets) if t.kind == "boolean"]
         score[booleans] = self._exact_booleans(walk, [targets[i].columns[0] for i in booleans]).T
@@ -126,7 +130,7 @@ class MutualInformation(AbstractTested):
             if self.corrected:
                 cells = ((p > 0).sum(1) + (p < r).sum(1)) - (r > 0).sum(1) - (all_p > 0) - (all_p < n) + 1
                 nats -= cells / (2 * np.maximum(n, 1))
-            found[some] = np.maximum(nats / math.log(2), 0)
+            found[some] = nats / math.log(2)
         return found
 
     def _of_bins(self, sketch: Sketch, target: Target, cuts: Cuts) -> tuple[Tensor, Tensor]:
@@ -150,7 +154,7 @@ class MutualInformation(AbstractTested):
                 table = torch.cat([table, n[:, :, None] - table], 2)
         above = torch.nn.functional.pad(table.cumsum(1), (0, 0, 1, 0))
         above = above.gather(1, at[:, :, None].expand(-1, -1, table.shape[2]))
-        return self._bits(_between_tensors(above, table.sum(1, keepdim=True))), off
+        return self._bits(_between_tensors(above, table.sum(1, keepdim=True))).clamp_min(0), off
 
     def _bits(self, table: Tensor) -> Tensor:
         """float64[unit]: the information of tables of counts, float64[unit, bin, value]."""
@@ -161,7 +165,7 @@ class MutualInformation(AbstractTested):
         if self.corrected:
             cells = [(t > 0).flatten(1).sum(1) for t in (table, rows, columns)]
             nats = nats - (cells[0] - cells[1] - cells[2] + 1) / (2 * n)
-        return (nats / math.log(2)).clamp_min(0)
+        return nats / math.log(2)
 
 
 def nearest_borders(n: Tensor, loose: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
