@@ -326,17 +326,17 @@ def refuse_unless_share(measure: AbstractMeasure, name: str) -> None:
         )
 
 
-def classified(weights: Weights, fold: Fold, kind: Kind, retrained: float = RETRAINED) -> Fitted:
+def classified(weights: Weights, fold: Fold, kind: Kind, penalty: float = 0.0) -> Fitted:
     """The held-out F1 of linear probes; of a category the macro F1, and the norm of each unit's weights."""
     if kind == "category":
-        found = judge_category(linear_predictor(weights), fold, retrained)
-        return Fitted.of(weights[0].norm(dim=0)[None], found)
-    return classified_path([weights], fold, retrained)[0]
+        judged = judge_category(linear_predictor(weights), fold, RETRAINED, penalty)
+        return Fitted.of(weights[0].norm(dim=0)[None], judged)
+    return classified_path([weights], fold, [penalty])[0]
 
 
 def classified_path(
-    several: Sequence[Weights], fold: Fold, retrained: float = RETRAINED, *, penalty: bool = False
+    several: Sequence[Weights], fold: Fold, penalties: Sequence[float], retrained: float = RETRAINED
 ) -> list[Fitted]:
     """The held-out F1 of linear probes of booleans, for several fits, in the same passes; see `judge_booleans`."""
-    found = judge_booleans(linear_predictor(stacked(several)), fold, retrained, times=len(several), penalty=penalty)
+    found = judge_booleans(linear_predictor(stacked(several)), fold, retrained, penalties)
     return [Fitted.of(weights[0], judged) for weights, judged in zip(several, found, strict=True)]

@@ -14,8 +14,10 @@ from deepbase.measures.probes import baselines
 from deepbase.measures.probes.base import AbstractProbe, Fitted
 from deepbase.measures.probes.gram import sums
 from deepbase.measures.probes.group import Fold
+from deepbase.measures.probes.judging import of_values
 from deepbase.measures.probes.learning import with_learning
 from deepbase.measures.probes.sampling import (
+    LEAST_RECORDS,
     GroupedCounts,
     GroupedErrors,
     Records,
@@ -77,19 +79,23 @@ class AbstractBaseline(AbstractProbe):
         self, fold: Fold, score: Tensor, without: Counts, held: GroupedCounts, *, category: bool = False
     ) -> Fitted:
         """A score, with its error from those without each group of records."""
-        scores, varies, carrying = f1(without).value, held.varies, held.carrying
-        if category:
-            scores, varies = scores.nanmean(1)[:, None], varies.sum(1, keepdim=True)
-            carrying = torch.full_like(score, len(fold.rows_of_records[1]))
-        known = certainty(scores, varies, carrying)
-        return Fitted(None, score, with_learning(known, score, score, None, fold.rows_of_records, self.retrained))
+        scores, unknown = f1(without).value, torch.zeros(())
+        known = of_values(held, scores) if category else certainty(scores, held.varies, held.carrying)
+        known = with_learning(known, score, score, fold.rows_of_records, self.retrained)
+        if category:  # such a value counts for as much as another, if it occurs at all
+            unknown = score * (held.carrying < LEAST_RECORDS).double().mean()
+        return Fitted(None, score, known.wider(unknown))
 
     def judged_numbers(self, fold: Fold, held: GroupedErrors, learned: float) -> Fitted:
-        """As `judged`, given R squared on the training rows."""
+        """As `judged`, given R squared on the training rows.
+
+        How far the means of both parts are apart is chance alone; `1 / records` stands for it.
+        """
         score = r2(held.whole).value
         known = certainty(held.without, held.varies, torch.full_like(score, held.records))
         seen = torch.full_like(score, learned)
-        return Fitted(None, score, with_learning(known, score, seen, None, fold.rows_of_records, self.retrained))
+        known = with_learning(known, score, seen, fold.rows_of_records, self.retrained)
+        return Fitted(None, score, known.wider(torch.full_like(score, 1 / max(held.records, 1))))
 
 
 @final

@@ -65,10 +65,11 @@ class Logistic(AbstractUnitProbe):
     def fit_path(self, fold: Fold, kind: Kind, probes: Sequence[Logistic]) -> Sequence[Fitted]:
         """One fit for all hypotheses and strengths; of a category, one for each strength."""
         if kind == "category":
-            return [_whole(fit_softmax(fold.train, probe.c), fold) for probe in probes]
+            return [_judged(fit_softmax(fold.train, probe.c), fold, 1 / probe.c) for probe in probes]
         l1_ratio = {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio}[self.penalty]
         found = fit_elastic(fold.train, [probe.c for probe in probes], l1_ratio)
-        several = classified_path([(x.coefficients, x.intercept) for x in found], fold, penalty=True)
+        weights = [(x.coefficients, x.intercept) for x in found]
+        several = classified_path(weights, fold, [1 / probe.c for probe in probes])
         return [judged.where_converged(x.converged) for judged, x in zip(several, found, strict=True)]
 
 
@@ -107,8 +108,8 @@ class Mdl(AbstractUnitProbe):
         return Fitted(None, length.bits)
 
 
-def _whole(found: SoftmaxFit, fold: Fold) -> Fitted:
-    return classified(_with_none(found), fold, "category").where_converged(torch.tensor([found.converged]))
+def _judged(found: SoftmaxFit, fold: Fold, penalty: float) -> Fitted:
+    return classified(_with_none(found), fold, "category", penalty).where_converged(torch.tensor([found.converged]))
 
 
 def _l2(design: Design, c: float) -> Weights:

@@ -28,6 +28,9 @@ from torch import Tensor
 from deepbase.blocks import Floats, Ints, Kind
 from deepbase.errors import MeasureError, nearest
 from deepbase.measures.base import AbstractMeasure, AbstractState, Target, Values
+from deepbase.measures.batch import GROUP_SEED
+from deepbase.measures.batch import GROUPS as RANDOM_GROUPS
+from deepbase.measures.hashing import hashed
 from deepbase.measures.notes import (
     NOTHING_VARIES,
     OTHER_SYMBOLS,
@@ -42,9 +45,13 @@ from deepbase.measures.probes.design import Chunk, Design
 from deepbase.measures.probes.gram import Gram, gram, sums
 from deepbase.measures.probes.group import Scale, Split
 from deepbase.measures.probes.matching import MatchedUnits, matched
+from deepbase.measures.probes.sampling import LEAST_RECORDS
 from deepbase.measures.probes.similarity import Cca as Correlations
-from deepbase.measures.probes.similarity import Components, Products, alignment, beside, explained
+from deepbase.measures.probes.similarity import Components, Products, alignment, alignments, beside, explained
 from deepbase.measures.rows import Rows
+from deepbase.measures.significance import LEAST_GROUPS
+from deepbase.measures.spread import THIN, Spread, jackknife
+from deepbase.measures.spread import Scale as ErrorScale
 
 MOST_UNITS = 4096
 """Units of a group for which canonical correlations are computed."""
@@ -58,11 +65,13 @@ class Compared(NamedTuple):
         score: their similarity; NaN where there is none.
         shares: float64[unit], of the first group; NaN where a unit has none.
         note: int[unit], why it has none.
+        spread: of the score; None where nothing can be told.
     """
 
     score: float
     shares: Floats
     note: Ints
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ class AbstractComparison(AbstractMeasure):
     grouped: ClassVar[bool] = True
     signed: ClassVar[bool] = False
     scored: ClassVar[str]
+    uncertain: ClassVar[str] = THIN
+    """Why a score has no interval, where it has none."""
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
@@ -106,7 +117,8 @@ class AbstractComparison(AbstractMeasure):
                 certain = np.isin(found.note, (OTHER_SYMBOLS, TOO_FEW_SYMBOLS))
                 note = np.where(own.astype(bool) & ~certain, own, found.note)
                 shares = np.where(note == 0, found.shares, np.nan)
-                yield a, b, Values(shares[None], note[None], group_score=np.array([found.score]))
+                spread = found.spread or _unknown(self.uncertain)
+                yield a, b, Values(shares[None], note[None], group_score=np.array([found.score]), spread=spread)
 
     def _pairs(
         self, groups: Sequence[MatchedUnits], scales: Sequence[tuple[Scale, Ints]]
@@ -143,6 +155,10 @@ class AbstractComparer(abc.ABC):
         """The first compared with the second, and the second with the first; a unit of each varies."""
 
 
+def _unknown(missing: str) -> Spread:
+    return Spread(np.full((1, 1), np.nan), np.zeros(1), missing=missing)
+
+
 def _missing(group: MatchedUnits, why: int) -> Compared:
     return Compared(float("nan"), np.full(group.units, np.nan), np.full(group.units, why))
 
@@ -164,6 +180,7 @@ class Cka(AbstractComparison):
     formula: ClassVar[str] = "|Y'X|^2 / (|X'X| |Y'Y|); |Y'x|^2 / (|X'X| |Y'Y|)"
     source: ClassVar[str] = "Kornblith et al. 2019, Similarity of Neural Network Representations Revisited, section 3"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    scale: ClassVar[ErrorScale] = "fisher"
     scored: ClassVar[str] = "0 to 1, unbiased -1 to 1"
 
     def _why_not(self, a: MatchedUnits, b: MatchedUnits) -> int:
@@ -180,23 +197,42 @@ class _Aligned(AbstractComparer):
     def __init__(self, groups: Sequence[MatchedUnits], scales: Sequence[Scale], unbiased: bool) -> None:
         self.groups, self.unbiased = groups, unbiased
         self.reads = [partial(_centered, g, s) for g, s in zip(groups, scales, strict=True)]
-        self.own: dict[int, float] = {}
+        self.own: dict[int, Products] = {}
 
     def __call__(self, i: int, j: int) -> tuple[Compared, Compared]:
         for k in (i, j):
             if k not in self.own:
-                self.own[k] = self._products(k, k).whole
+                self.own[k] = self._products(k, k)
         both = self._products(i, j)
-        score = alignment(both.whole, self.own[i], self.own[j])
+        score = alignment(both.whole, self.own[i].whole, self.own[j].whole)
         size = score / both.whole if both.whole else 0.0
         found = (np.asarray((x * size).numpy()) for x in (both.first, both.second))
         why = 0 if np.isfinite(score) else NOTHING_VARIES
-        first, second = (Compared(score, x, np.full(len(x), why)) for x in found)
+        spread = self._spread(i, score, alignments(both.without, self.own[i].without, self.own[j].without))
+        first, second = (Compared(score, x, np.full(len(x), why), spread) for x in found)
         return first, second
+
+    def _spread(self, i: int, score: float, without: Tensor) -> Spread | None:
+        """From the scores without each group of records, float64[group]."""
+        symbols = np.bincount(self._group(i).numpy(), minlength=RANDOM_GROUPS)
+        groups, records = np.flatnonzero(symbols), len(np.unique(self.groups[i].order.record))
+        effective = symbols.sum() ** 2 / np.square(symbols).sum()
+        if records < LEAST_RECORDS or effective < LEAST_GROUPS:
+            return None
+        others = without.numpy()[groups][:, None, None]
+        with np.errstate(invalid="ignore"):  # of groups that are the same but for a turn
+            found = jackknife(np.array([[score]]), others, np.array([len(groups) - 1.0]), Cka.scale)
+        return replace(found, freedom=np.array([effective - 1]))
+
+    def _group(self, i: int) -> Tensor:
+        """int64[symbol], its group of records."""
+        return torch.from_numpy(
+            (hashed(self.groups[i].order.record, GROUP_SEED) % np.uint64(RANDOM_GROUPS)).astype(np.int64)
+        )
 
     def _products(self, i: int, j: int) -> Products:
         units = (self.groups[i].units, self.groups[j].units)
-        return Products.of(self.reads[i], self.reads[j], units, self.groups[i].symbols, unbiased=self.unbiased)
+        return Products.of(self.reads[i], self.reads[j], units, self._group(i), unbiased=self.unbiased)
 
 
 def _centered(group: MatchedUnits, scale: Scale, units: slice) -> Iterator[Tensor]:
@@ -230,6 +266,7 @@ class Cca(AbstractComparison):
     source: ClassVar[str] = "Hotelling 1936; Raghu et al. 2017, SVCCA; Morcos et al. 2018 (PWCCA)"
     range: ClassVar[tuple[float, float]] = (-float("inf"), 1.0)
     scored: ClassVar[str] = "-1 to 1; R squared"
+    uncertain: ClassVar[str] = "no interval: directions learned from more records are others, with higher correlations"
 
     def __post_init__(self) -> None:
         super().__post_init__()

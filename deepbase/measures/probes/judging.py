@@ -16,18 +16,22 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from deepbase.measures.probes.group import Fold
-from deepbase.measures.probes.learning import regressed, rescaled, seen_before, with_learning
+from deepbase.measures.probes.learning import STRONG, seen_before, with_learning
 from deepbase.measures.probes.rows import Predict, Weights, repeated
 from deepbase.measures.probes.sampling import (
+    LEAST_RECORDS,
+    PENALIZED,
     Certainty,
     GroupedCounts,
-    GroupedErrors,
     Records,
     certainty,
     count_groups,
     error_groups,
 )
-from deepbase.measures.probes.scores import confusion, count, errors, f1, macro_f1, r2
+from deepbase.measures.probes.scores import Counts, confusion, count, errors, f1, macro_f1, r2
+
+ANY_SHARE = 0.29
+"""The standard deviation of a number that may be anything from 0 to 1."""
 
 
 @final
@@ -49,83 +53,86 @@ def stacked(several: Sequence[Weights]) -> Weights:
     return torch.cat([w for w, _ in several]), torch.cat([b for _, b in several])
 
 
-def judge_booleans(
-    predict: Predict, fold: Fold, retrained: float, *, times: int = 1, penalty: bool = False
-) -> list[Judged]:
+def judge_booleans(predict: Predict, fold: Fold, retrained: float, penalties: Sequence[float] = (0.0,)) -> list[Judged]:
     """F1 of probes of booleans.
 
     Args:
-        predict: of float32[row, unit], float64[row, times * hypothesis]; above 0 means yes.
+        predict: of float32[row, unit], float64[row, probe * hypothesis], one probe after the other; above 0 means yes.
         fold: the rows.
         retrained: of the probe.
-        times: how many probes of each hypothesis there are, one after the other.
-        penalty: whether they are logistic probes with a penalty.
+        penalties: of each probe; 0 for one without.
 
     Returns:
-        One for each of the `times`.
+        One for each probe.
     """
-    seen = repeated(seen_before(fold), times)
-    learned = f1(count(seen, predict)).value.chunk(times)
+    times = len(penalties)
+    learned = f1(count(repeated(seen_before(fold), times), predict)).value.chunk(times)
     records = Records.of(fold.rows_of_records[1])
-    if not penalty:
-        found = count_groups(repeated(fold.test, times), lambda x: predict(x) > 0, records).chunk(times)
-        return [_of_counts(c, fold, retrained, s, None) for c, s in zip(found, learned, strict=True)]
-    factor, offset = rescaled(predict, seen)
-
-    def both(x: Tensor) -> Tensor:
-        z = predict(x)
-        return torch.cat([z > 0, z * factor + offset > 0], 1)
-
-    found = count_groups(repeated(fold.test, 2 * times), both, records).chunk(2 * times)
-    relaxed = [f1(c.whole).value for c in found[times:]]
-    several = zip(found[:times], learned, relaxed, strict=True)
-    return [_of_counts(c, fold, retrained, s, r) for c, s, r in several]
+    found = count_groups(repeated(fold.test, times), lambda x: predict(x) > 0, records).chunk(times)
+    judged = []
+    for held, seen, penalty in zip(found, learned, penalties, strict=True):
+        score = f1(held.whole).value
+        known = certainty(f1(held.without).value, held.varies, held.carrying)
+        known = with_learning(known, score, seen, fold.rows_of_records, retrained)
+        judged.append(Judged(score, known.without(PENALIZED, penalized(held.whole, fold, penalty))))
+    return judged
 
 
-def _of_counts(found: GroupedCounts, fold: Fold, retrained: float, learned: Tensor, relaxed: Tensor | None) -> Judged:
-    score = f1(found.whole).value
-    known = certainty(f1(found.without).value, found.varies, found.carrying)
-    return Judged(score, with_learning(known, score, learned, relaxed, fold.rows_of_records, retrained))
+def penalized(held: Counts, fold: Fold, penalty: float) -> Tensor:
+    """bool[hypothesis], whether a penalty is strong for the training rows; see `learning`."""
+    share = (held.tp + held.fn) / held.rows
+    return penalty > STRONG * fold.train.rows * share * (1 - share)
 
 
-def judge_category(predict: Predict, fold: Fold, retrained: float) -> Judged:
+def judge_category(predict: Predict, fold: Fold, retrained: float, penalty: float = 0.0) -> Judged:
     """Macro F1 of a probe of a category.
+
+    A value that few held-out records carry, or for which the penalty is strong, may have any F1 from 0 to 1: the
+    standard deviation of that, for all such values alike, is added to the error.
 
     Args:
         predict: of float32[row, unit], float64[row, value]; the greatest is meant.
         fold: the rows.
         retrained: of the probe.
+        penalty: of the probe.
     """
     values = fold.test.hypotheses
 
     def decide(x: Tensor) -> Tensor:
         return one_hot(predict(x).argmax(1), values)
 
-    found = count_groups(fold.test, decide, Records.of(fold.rows_of_records[1]))
-    seen = macro_f1(confusion(seen_before(fold), predict)).value
-    score = f1(found.whole).value.nanmean()[None]
-    varies, records = found.varies.sum(1, keepdim=True), torch.full_like(score, len(fold.rows_of_records[1]))
-    known = certainty(f1(found.without).value.nanmean(1)[:, None], varies, records)
-    return Judged(score, with_learning(known, score, seen, None, fold.rows_of_records, retrained))
+    held = count_groups(fold.test, decide, Records.of(fold.rows_of_records[1]))
+    seen = confusion(seen_before(fold), predict)
+    score = f1(held.whole).value.nanmean()[None]
+    known = with_learning(
+        of_values(held, f1(held.without).value), score, macro_f1(seen).value, fold.rows_of_records, retrained
+    )
+    there = (held.carrying > 0) | (seen.sum(1) > 0)
+    unknown = there & ((held.carrying < LEAST_RECORDS) | penalized(held.whole, fold, penalty))
+    return Judged(score, known.wider(ANY_SHARE * unknown.sum() / there.sum()))
 
 
-def judge_numbers(
-    predict: Predict, fold: Fold, retrained: float, *, times: int = 1, penalty: bool = False
-) -> list[Judged]:
+def of_values(held: GroupedCounts, without: Tensor) -> Certainty:
+    """The certainty of a mean over the values of a category that there are.
+
+    Args:
+        held: their counts.
+        without: float64[group, value], the scores of all groups but one.
+    """
+    records = torch.full_like(held.carrying[:1], held.records)
+    return certainty(without.nanmean(1)[:, None], held.varies.sum(1, keepdim=True), records)
+
+
+def judge_numbers(predict: Predict, fold: Fold, retrained: float, penalties: Sequence[float] = (0.0,)) -> list[Judged]:
     """R squared of probes of numbers, as of `judge_booleans`, with predictions of a regression."""
-    seen = repeated(seen_before(fold), times)
-    learned = r2(errors(seen, predict)).value.chunk(times)
-    records = Records.of(fold.rows_of_records[1])
-    found = error_groups(repeated(fold.test, times), predict, records).chunk(times)
-    relaxed: list[Tensor | None] = [None] * times
-    if penalty:
-        factor, offset = regressed(predict, seen)
-        freed = errors(repeated(fold.test, times), lambda x: predict(x) * factor + offset)
-        relaxed = list(r2(freed).value.chunk(times))
-    return [_of_errors(c, fold, retrained, s, r) for c, s, r in zip(found, learned, relaxed, strict=True)]
-
-
-def _of_errors(found: GroupedErrors, fold: Fold, retrained: float, learned: Tensor, relaxed: Tensor | None) -> Judged:
-    score = r2(found.whole).value
-    known = certainty(found.without, found.varies, torch.full_like(score, found.records))
-    return Judged(score, with_learning(known, score, learned, relaxed, fold.rows_of_records, retrained))
+    times = len(penalties)
+    learned = r2(errors(repeated(seen_before(fold), times), predict)).value.chunk(times)
+    found = error_groups(repeated(fold.test, times), predict, Records.of(fold.rows_of_records[1])).chunk(times)
+    judged = []
+    for held, seen, penalty in zip(found, learned, penalties, strict=True):
+        score = r2(held.whole).value
+        known = certainty(held.without, held.varies, torch.full_like(score, held.records))
+        known = with_learning(known, score, seen, fold.rows_of_records, retrained)
+        strong = torch.full_like(score, penalty > STRONG * fold.train.rows, dtype=torch.bool)
+        judged.append(Judged(score, known.without(PENALIZED, strong)))
+    return judged

@@ -59,7 +59,7 @@ class Linear(AbstractUnitProbe):
         products = gram(fold.train)
         several = [ridge(products, probe.alpha) for probe in probes]
         predict = linear_predictor(stacked(several))
-        found = judge_numbers(predict, fold, self.retrained, times=len(several), penalty=True)
+        found = judge_numbers(predict, fold, self.retrained, [probe.alpha for probe in probes])
         size = Spread.of(fold.train).deviation[:, None]
         return [Fitted.of(weights / size, judged) for (weights, _), judged in zip(several, found, strict=True)]
 
@@ -123,7 +123,7 @@ class Sparse(AbstractUnitProbe):
     source: ClassVar[str] = "Gurnee et al. 2023, Finding Neurons in a Haystack, section 3"
     kinds: ClassVar[tuple[Kind, ...]] = ("boolean",)
     path: ClassVar[str] = "k"
-    retrained: ClassVar[float] = 6.0  # other records choose other units
+    retrained: ClassVar[float] = 8.0  # other records choose other units
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,7 +146,7 @@ class Sparse(AbstractUnitProbe):
         units = fold.train.units
         found = sparse(fold.train, [probe.k for probe in probes], 1 / self.c)
         several = [found[min(probe.k, units)].weights(units) for probe in probes]
-        return classified_path(several, fold, self.retrained)
+        return classified_path(several, fold, [1 / probe.c for probe in probes], self.retrained)
 
 
 @final

@@ -23,7 +23,7 @@ Memory: a few float64[group, hypothesis], and float32[row, 3 * hypothesis] for a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, final
 
 import numpy as np
@@ -100,7 +100,7 @@ class _Summed:
         self.sums.index_add_(0, self.records.group[first : first + count].to(each.device), each)
         self.carrying += held.sum(0)
         if self.last[0] == first:
-            self.carrying -= held[0] & self.last[1]
+            self.carrying -= (held[0] & self.last[1]).double()
             if count == 1:
                 held[0] |= self.last[1]
         self.last = first + count - 1, held[-1]
@@ -114,10 +114,12 @@ class GroupedCounts:
     Attributes:
         counts: float64[group, hypothesis] each.
         carrying: float64[hypothesis], the records that carry each.
+        records: how many there are.
     """
 
     counts: Counts
     carrying: Tensor
+    records: int
 
     @property
     def whole(self) -> Counts:
@@ -142,7 +144,7 @@ class GroupedCounts:
         """Those of several times the same hypotheses, apart."""
         c = self.counts
         several = zip(*(v.chunk(parts, 1) for v in (c.tp, c.fp, c.fn, c.tn)), self.carrying.chunk(parts), strict=True)
-        return [GroupedCounts(Counts(*counts), carrying) for *counts, carrying in several]
+        return [GroupedCounts(Counts(*counts), carrying, self.records) for *counts, carrying in several]
 
 
 def count_groups(design: Design, decide: Predict, records: Records) -> GroupedCounts:
@@ -161,10 +163,10 @@ def count_groups(design: Design, decide: Predict, records: Records) -> GroupedCo
             summed.add(torch.cat([yes * y, yes, y], 1), y)
     if summed.sums is None or summed.carrying is None:
         nothing = torch.zeros(0, design.hypotheses, dtype=torch.float64)
-        return GroupedCounts(Counts(nothing, nothing, nothing, nothing), nothing.sum(0))
+        return GroupedCounts(Counts(nothing, nothing, nothing, nothing), nothing.sum(0), 0)
     tp, predicted, positive = summed.sums.chunk(3, 1)
     true_negatives = rows.to(tp.device) - predicted - positive + tp
-    return GroupedCounts(Counts(tp, predicted - tp, positive - tp, true_negatives), summed.carrying)
+    return GroupedCounts(Counts(tp, predicted - tp, positive - tp, true_negatives), summed.carrying, len(records.group))
 
 
 @final
@@ -251,15 +253,20 @@ class Certainty:
             torch.where(where, torch.nan, self.error), self.freedom, self.bias, torch.where(where, why, self.why)
         )
 
+    def wider(self, more: Tensor) -> Self:
+        """The same with another standard error, float64[hypothesis], added."""
+        return replace(self, error=(self.error.square() + more.square()).sqrt())
+
 
 WHY = (
     "",
     f"fewer than {LEAST_RECORDS} held-out records carry the hypothesis",
     "the groups of held-out records do not differ",
     "the fit has not converged",
+    "the penalty is strong for so few rows, and with more the probe is another one",
 )
 """Why there is no error."""
-FEW_RECORDS, NO_DIFFERENCE, NOT_CONVERGED = range(1, len(WHY))
+FEW_RECORDS, NO_DIFFERENCE, NOT_CONVERGED, PENALIZED = range(1, len(WHY))
 
 
 def certainty(without: Tensor, varies: Tensor, carrying: Tensor) -> Certainty:

@@ -24,15 +24,19 @@ Precision. What is centred in float64 is rounded to float32; products of `PORTIO
 float64 for CCA, which inverts them, and added up in float64. Principal components below rounding
 (`Gram.tolerance`) are left out.
 
-Memory: for CKA a tile of `PANEL` by `PANEL` products, however many units there are; for CCA three float64[unit, unit]
-of each group, which its caller may keep.
+The products of CKA are summed by group of records, so that its error follows from what it is without each group in
+turn: the delete-a-group jackknife (Wolter 2007, Introduction to Variance Estimation, section 4.2), whose bias is that
+of few symbols for many units, too.
+
+Memory: for CKA a tile of `PANEL` by `PANEL` products for each group of records, however many units there are; for CCA
+three float64[unit, unit] of each group, which its caller may keep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self, final
+from typing import NamedTuple, Self, final
 
 import torch
 from torch import Tensor
@@ -40,7 +44,7 @@ from torch import Tensor
 from deepbase.measures.probes.gram import Gram, Sums, spectrum
 from deepbase.measures.probes.rows import PORTION
 
-PANEL = 2048
+PANEL = 1024
 """Units of either group whose products are summed at the same time."""
 
 Read = Callable[[slice], Iterator[Tensor]]
@@ -55,10 +59,12 @@ class Products:
     Attributes:
         first: float64[unit of the first], `|Y'x_u|^2`, or what is unbiased in its place.
         second: float64[unit of the second].
+        without: float64[group], the sum of all symbols but those of a group of records, about their own means.
     """
 
     first: Tensor
     second: Tensor
+    without: Tensor
 
     @property
     def whole(self) -> float:
@@ -66,52 +72,127 @@ class Products:
         return float(self.first.sum())
 
     @classmethod
-    def of(cls, x: Read, y: Read, units: tuple[int, int], symbols: int, *, unbiased: bool = False) -> Self:
+    def of(cls, x: Read, y: Read, units: tuple[int, int], group: Tensor, *, unbiased: bool = False) -> Self:
         """Read both groups: once for each pair of panels.
 
         Args:
             x: the first group.
             y: the second.
             units: how many each has.
-            symbols: how many there are; at least 4 for an unbiased estimate.
+            group: int64[symbol], the group of records of each; at least 4 symbols for an unbiased estimate.
             unbiased: whether to correct the bias, which takes one more pass.
         """
         first, second = (torch.zeros(n, dtype=torch.float64) for n in units)
+        symbols, groups = torch.bincount(group), _Groups(group)
+        without = torch.zeros(len(symbols), dtype=torch.float64)
         for a in _panels(units[0]):
             for b in _panels(units[1]):
-                square = _product(x, y, a, b).square_()
+                parts = _products(x, y, a, b, groups)
+                without += parts.without(symbols).cpu()
+                square = parts.product.sum(0).square_()
                 first[a] += square.sum(1).cpu()
                 second[b] += square.sum(0).cpu()
-        return cls(first, second)._corrected(x, y, symbols) if unbiased else cls(first, second)
+        found = cls(first, second, without)
+        return found._corrected(x, y, group) if unbiased else found
 
-    def _corrected(self, x: Read, y: Read, n: int) -> Self:
+    def _corrected(self, x: Read, y: Read, group: Tensor) -> Self:
+        n, groups = len(group), len(self.without)
         weighted = [torch.zeros_like(self.first), torch.zeros_like(self.second)]
         sizes = [torch.zeros_like(self.first), torch.zeros_like(self.second)]
+        by_group = torch.zeros(groups, 4, dtype=torch.float64)
+        at = 0
         for pair in zip(x(slice(None)), y(slice(None)), strict=True):
             squares = [values.double().square_() for values in pair]
+            of_symbols = [v.sum(1).cpu() for v in squares]
             for i in (0, 1):
                 weighted[i] += (squares[1 - i].sum(1) @ squares[i]).cpu()
                 sizes[i] += squares[i].sum(0).cpu()
+            one, other = of_symbols
+            sums = torch.stack([one * other, one, other, torch.ones_like(one)], 1)
+            by_group.index_add_(0, group[at : at + len(one)], sums)
+            at += len(one)
         unbiased = [
             product - n / (n - 2) * weighted[i] + sizes[i] * sizes[1 - i].sum() / ((n - 1) * (n - 2))
             for i, product in enumerate((self.first, self.second))
         ]
-        return type(self)(*unbiased)
+        both, one, other, left = (by_group.sum(0) - by_group).unbind(1)
+        less = left / (left - 2) * both - one * other / ((left - 1) * (left - 2))
+        first, second = unbiased
+        return type(self)(first, second, self.without - less)
 
 
 def _panels(units: int) -> list[slice]:
     return [slice(i, min(i + PANEL, units)) for i in range(0, units, PANEL)]
 
 
-def _product(x: Read, y: Read, a: slice, b: slice) -> Tensor:
-    """float64[unit of the first, unit of the second]: the sums of products of some units."""
-    total: Tensor | None = None
+class _Groups:
+    """Groups of records, int64[symbol], and which symbols of a chunk are of each."""
+
+    def __init__(self, group: Tensor) -> None:
+        self.group, self.count = group, int(group.max()) + 1
+        self.known: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
+
+    def portions(self, first: int, symbols: int) -> list[tuple[int, Tensor]]:
+        """Groups, and the places of at most `PORTION` symbols of each within the chunk."""
+        if (first, symbols) not in self.known:
+            own = self.group[first : first + symbols]
+            order, sizes = own.argsort(stable=True), torch.bincount(own, minlength=self.count).tolist()
+            several = zip(range(self.count), torch.split(order, sizes), strict=True)
+            self.known[first, symbols] = [
+                (g, some) for g, rows in several for some in torch.split(rows, PORTION) if len(some)
+            ]
+        return self.known[first, symbols]
+
+
+class _Parts(NamedTuple):
+    """The products of some units, by group of records.
+
+    Attributes:
+        product: float64[group, unit of the first, unit of the second].
+        first: float64[group, unit of the first], the sums of the units.
+        second: float64[group, unit of the second].
+    """
+
+    product: Tensor
+    first: Tensor
+    second: Tensor
+
+    def without(self, symbols: Tensor) -> Tensor:
+        """float64[group], the sum of the squared products of all groups but one, about their own means.
+
+        Args:
+            symbols: int64[group], how many there are.
+        """
+        whole = self.product.sum(0)
+        left = (symbols.sum() - symbols).clamp_min(1).to(whole.device)
+        found, rest = [], torch.empty_like(whole)
+        for part, one, other, n in zip(*self, left, strict=True):
+            torch.sub(whole, part, out=rest).addr_(one, other, alpha=-1 / float(n))
+            found.append(torch.dot(rest.view(-1), rest.view(-1)))
+        return torch.stack(found)
+
+
+def _products(x: Read, y: Read, a: slice, b: slice, group: _Groups) -> _Parts:
+    """The sums of products of some units, by group of records."""
+    found: _Parts | None = None
+    at = 0
     for left, right in zip(x(a), y(b), strict=True):
-        for at in range(0, len(left), PORTION):
-            here = left[at : at + PORTION].T @ right[at : at + PORTION]
-            total = here.double() if total is None else total.add_(here)
-    assert total is not None
-    return total
+        if found is None:
+            groups = group.count
+            found = _Parts(
+                *(
+                    torch.zeros(groups, *size, dtype=torch.float64, device=left.device)
+                    for size in ((left.shape[1], right.shape[1]), (left.shape[1],), (right.shape[1],))
+                )
+            )
+        for g, rows in group.portions(at, len(left)):
+            one, other = left[rows.to(left.device)], right[rows.to(right.device)]
+            found.product[g] += one.T @ other
+            found.first[g] += one.sum(0, dtype=torch.float64)
+            found.second[g] += other.sum(0, dtype=torch.float64)
+        at += len(left)
+    assert found is not None
+    return found
 
 
 def alignment(cross: float, x: float, y: float) -> float:
@@ -121,6 +202,12 @@ def alignment(cross: float, x: float, y: float) -> float:
         From 0 to 1, debiased from -1 to 1; NaN if no unit of a group varies.
     """
     return min(cross / (x**0.5 * y**0.5), 1.0) if min(x, y) > 0 else float("nan")
+
+
+def alignments(cross: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """As `alignment`, of several sets of symbols, float64[set] each."""
+    several = zip(cross.tolist(), x.tolist(), y.tolist(), strict=True)
+    return torch.tensor([alignment(*v) for v in several], dtype=torch.float64)
 
 
 @final

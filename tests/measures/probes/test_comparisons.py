@@ -11,12 +11,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from deepbase.errors import MeasureError
-from deepbase.measures.batch import BatchLabels
+from deepbase.measures.batch import GROUP_SEED, GROUPS, BatchLabels
 from deepbase.measures.hashing import hashed
 from deepbase.measures.notes import NOTES
-from deepbase.measures.probes.matching import MatchedUnits, matched
+from deepbase.measures.probes.matching import MatchedUnits, Order, matched
 from deepbase.measures.registry import MEASURES, measures
 from deepbase.measures.rows import Rows
+from deepbase.measures.spread import interval
 
 CALLS = ["cka", "cka(unbiased := true)", "cca", "cca(held_out := 0)", "cca(variance := 0.9)", "cca(weighted := true)"]
 LENGTHS = np.random.default_rng(7).integers(1, 12, size=60)
@@ -282,3 +283,66 @@ def test_an_option_out_of_its_range_is_refused(call, message):
 
 def test_both_are_registered():
     assert [n for n, m in MEASURES.items() if m.grouped and not m.kinds] == ["cka", "cca"]
+
+
+@pytest.mark.parametrize("call", ["cka", "cka(unbiased := true)"])
+def test_the_error_of_cka_is_that_of_a_jackknife_of_groups_of_records(call):
+    x, y, _ = layers()
+    found = compared(call, groups(state(x), state(y)))[0, 1]
+    group = hashed(RECORD, GROUP_SEED) % GROUPS
+    without = []
+    for g in np.unique(group):
+        rows = np.flatnonzero(group != g)
+        without.append(compared(call, groups(state(x, rows), state(y, rows)))[0, 1].group_score)
+    without = np.arctanh(without)
+    n = len(without)
+    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
+    bias = (n - 1) * (without.mean() - np.arctanh(found.group_score))
+    tolerance = 1e-6 if call == "cka" else 0.1  # the correction leaves the means as they are
+    np.testing.assert_allclose(found.spread.error, [[error]], rtol=tolerance)
+    np.testing.assert_allclose(found.spread.bias[0], bias, rtol=10 * tolerance, atol=0.01)
+    symbols = np.bincount(group.astype(int))
+    np.testing.assert_allclose(found.spread.freedom, [symbols.sum() ** 2 / np.square(symbols).sum() - 1])
+
+
+def test_intervals_of_cka_hold_what_all_records_give():
+    rng = np.random.default_rng(0)
+    record = np.repeat(np.arange(400), rng.integers(2, 12, 400))
+    n = len(record)
+    x = rng.normal(size=(400, 20))[record] + rng.normal(size=(n, 20))
+    y = (x @ rng.normal(size=(20, 30)) + 5 * rng.normal(size=(400, 30))[record]).astype(np.float32)
+
+    def units(values, rows):
+        shown = Rows.first(torch.from_numpy(values[rows].astype(np.float32)), _no_labels(record[rows]), 2**40)
+        return MatchedUnits((shown,), Order(0, np.arange(len(rows)), record[rows]))
+
+    def scored(rows):
+        return compared("cka", [units(x, rows), units(y, rows)])[0, 1]
+
+    whole, hits = scored(np.arange(n)).group_score[0], []
+    for _ in range(60):
+        rows = np.flatnonzero(np.isin(record, rng.permutation(400)[:100]))
+        found = scored(rows)
+        low, high = interval(found.group_score[:, None], found.spread, "fisher", 0.05, 0.75)
+        hits.append(low[0, 0] <= whole <= high[0, 0])
+    assert 0.95 - 3 * np.sqrt(0.05 * 0.95 / 60) < np.mean(hits)
+
+
+def _no_labels(record):
+    nothing = torch.zeros(len(record), 0)
+    classes, shift = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
+    return BatchLabels(nothing, None, classes, shift, torch.from_numpy(record), ())
+
+
+def test_few_records_canonical_correlations_and_equal_groups_have_no_interval():
+    x, y, z = layers()
+    few = np.flatnonzero(RECORD < 90)
+    thin = compared("cka", groups(state(x, few), state(y, few)))[0, 1]
+    assert np.isnan(thin.spread.error).all()
+    assert thin.spread.missing == "no interval: too few records tell of the hypothesis"
+    correlated = compared("cca", groups(state(x), state(z)))[0, 1]
+    assert np.isnan(correlated.spread.error).all()
+    assert "directions learned from more records are others" in correlated.spread.missing
+    same = compared("cka", groups(state(x), state(x)))[0, 1]
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(interval(same.group_score[:, None], same.spread, "fisher", 0.05, 0.5)).all()
