@@ -228,7 +228,9 @@ class Scores:
             exact = self.score if self.measure.grouped else np.where(self.values.note == 0, self.score, np.nan)
             return exact, exact
         assert self.values.spread is not None
-        return interval(self.score, self.values.spread, self.measure.error_scale, self.level, self.unread)
+        low, high = interval(self.score, self.values.spread, self.measure.error_scale, self.level, self.unread)
+        least, most = (-np.inf, np.inf) if self.measure.grouped else self.measure.range
+        return low.clip(least, most), high.clip(least, most)
 
 
 def _table(run: int, of: Scores) -> pa.Table:

@@ -91,7 +91,7 @@ def test_each_way_is_taken_where_it_is_the_cheapest(connection, folder, monkeypa
             *("", (), (), 1, "", table, table, table),
             *stream._schedule(1024, table, table, 128 * growing),
             *(min(int(stream.SPOOL_CHARACTERS / characters), stream.SPOOL_PLACES),),
-            *(int(stream.READ_CHARACTERS / characters), 0),
+            *(int(stream.READ_CHARACTERS / characters), 20.0, 0),
         )
         return plan.reading
 
