@@ -4,6 +4,9 @@ A probe is a group measure. It is fitted on the training records for all hypothe
 the held-out ones. `group_score` is what it reaches there; `unit_score` is the weight of each unit, which is
 standardized already, since the units are. A subclass only fits.
 
+The interval of `group_score` is about the score that a run of all records would find: of a probe that has learned from
+all training records, on all held-out ones (`sampling`, `learning`). A fit that has not converged has none.
+
 Probes of one run that differ in one option only, such as the strength of a penalty, are of one *family*. They are
 fitted together (`fit_path`): what they share, such as passes over the rows and factorizations, is done once.
 """
