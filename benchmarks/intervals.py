@@ -56,6 +56,7 @@ class Replay:
     database: Any
     hypotheses: list[str]
     positive: np.ndarray
+    categories: tuple[str, ...] = ()
     data: str = "data"
 
     def inspect(self, measure: str, **options: Any) -> Any:
@@ -78,17 +79,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, help="a CoNLL-U file")
     parser.add_argument("--orders", type=int, default=200)
+    parser.add_argument("--only", choices=["text", "demo", "sorted"], help="a third of it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or minilm.standard_library(Path(folder) / "stdlib.jsonl")
-        text = of_text(data)
-        for replay in (text, of_demo()):
-            for measure, error in MEASURES.items():
-                dear = measure not in CHEAP
-                intervals(replay, measure, error, options.orders // 4 if dear else options.orders)
-            rules(replay, options.orders)
-        for replay in sorted_files(text, data, Path(folder)):
-            intervals(replay, "pearson", MEASURES["pearson"], options.orders)
+        if options.only in (None, "text"):
+            everything(of_text(data), options.orders)
+        if options.only in (None, "demo"):
+            everything(of_demo(), options.orders)
+        if options.only in (None, "sorted"):
+            for replay in sorted_files(of_text(data), data, Path(folder)):
+                intervals(replay, "pearson", MEASURES["pearson"], options.orders)
+
+
+def everything(replay: Replay, orders: int) -> None:
+    """All measures, and all rules."""
+    for measure, stop in MEASURES.items():
+        intervals(replay, measure, stop, orders if measure in CHEAP else orders // 4)
+    rules(replay, orders)
 
 
 def of_text(data: Path) -> Replay:
@@ -119,11 +127,11 @@ def replayed(name: str, db: Any, model: str, layers: Sequence[str], hypotheses: 
     layers = layers or sorted(x for (x,) in found.scores.project("layer").distinct().fetchall())
     known = found.scores.df().dropna(subset=["unit_score"])
     names = sorted(known.hypothesis.unique())
-    best = known.loc[known.unit_score.abs().groupby([known.hypothesis]).nlargest(3).index.get_level_values(-1)]
+    best = known.loc[known.unit_score.abs().groupby([known.hypothesis]).nlargest(1).index.get_level_values(-1)]
     activations = []
     for layer in layers:
         units = known[known.layer == layer].unit.unique()
-        chosen = np.union1d(best[best.layer == layer].unit.unique(), rng.choice(units, min(40, len(units)), False))
+        chosen = np.union1d(best[best.layer == layer].unit.unique(), rng.choice(units, min(16, len(units)), False))
         rows = db.sql(
             f"SELECT record, position, activation FROM activations('{model}', 'data') "
             f"WHERE layer = '{layer}' ORDER BY record, position"
@@ -143,7 +151,8 @@ def replayed(name: str, db: Any, model: str, layers: Sequence[str], hypotheses: 
     db.register_model("replay", module)
     positive = carriers(db, names)
     common = positive.sum(0) >= COMMON
-    return Replay(name, db, [n for n, c in zip(names, common, strict=True) if c], positive[:, common])
+    categories = tuple(h.removesuffix("=*") for h in hypotheses if h.endswith("=*"))[:1]
+    return Replay(name, db, [n for n, c in zip(names, common, strict=True) if c], positive[:, common], categories)
 
 
 def carriers(db: Any, hypotheses: Sequence[str], data: str = "data") -> np.ndarray:
@@ -160,35 +169,54 @@ def carriers(db: Any, hypotheses: Sequence[str], data: str = "data") -> np.ndarr
 
 
 MEASURES = {
-    "pearson": 0.05,
-    "mean_difference": 0.2,
-    "cohens_d": 0.3,
-    "class_selectivity": 0.3,
-    "spearman": 0.05,
-    "auroc": 0.05,
-    "average_precision": 0.05,
-    "mutual_information": 0.02,
-    "jaccard": 0.05,
-    "logistic": 0.1,
+    "pearson": 0.2,
+    "mean_difference": 0.8,
+    "cohens_d": 0.9,
+    "class_selectivity": 0.9,
+    "correlation_ratio": 0.1,
+    "mean": 0.3,
+    "standard_deviation": 0.3,
+    "density": 0.1,
+    "spearman": 0.2,
+    "kendall": 0.2,
+    "auroc": 0.2,
+    "average_precision": 0.2,
+    "f1": 0.2,
+    "accuracy": 0.1,
+    "mutual_information": 0.05,
+    "jaccard": 900,
+    "logistic": 900,
 }
-"""Each measure, and the error at which its runs stop."""
-CHEAP = ("pearson", "mean_difference", "cohens_d", "class_selectivity")
+"""Each measure, and an error at which its runs stop somewhere in the middle; or a number of records, where some pair
+never has an interval, so that they would read all."""
+CHEAP = list(MEASURES)[:8]
 """Those that are tried over all orders; the others over a quarter of them."""
+FACTS = ("mean", "standard_deviation", "density")
 
 
-def intervals(replay: Replay, measure: str, error: float, orders: int) -> None:
+def intervals(replay: Replay, measure: str, stop: float, orders: int) -> None:
     """How often intervals hold the score of all records when a run stops by itself."""
     start = time.perf_counter()
     score = "group_score" if measure == "logistic" else "unit_score"
-    keys = ["hypothesis", "layer", "unit"]
-    truth = replay.inspect(measure, exact=True).scores.df().set_index(keys)[score].sort_index()
+    asked = {"correlation_ratio": replay.categories, **dict.fromkeys(FACTS, ())}.get(measure, replay.hypotheses)
+    if measure == "correlation_ratio" and not asked:
+        return
+    truth = rows_of(replay.inspect(measure, exact=True, hypotheses=asked))[score]
     coverage = Coverage(replay, truth.index.get_level_values(0).to_numpy(), truth.to_numpy(dtype=float))
+    until: dict[str, Any] = {"records": stop} if isinstance(stop, int) else {"error": stop}
+    what = f"of {stop} records" if isinstance(stop, int) else f"to {stop:g}"
     for seed in range(orders):
-        found = replay.inspect(measure, error=error, seed=seed)
-        coverage.add(found, found.scores.df().set_index(keys).sort_index(), seed, score)
+        found = replay.inspect(measure, **until, seed=seed, hypotheses=asked)
+        coverage.add(found, rows_of(found), seed, score)
         replay.database.remove("run", found.run_id)
-    coverage.show(f"{replay.name}, {measure} to {error:g}", pearson=measure == "pearson")
+    coverage.show(f"{replay.name}, {measure} {what}", pearson=measure == "pearson")
     print(f"    {orders} orders, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def rows_of(found: Any) -> Any:
+    """The scores of a run, by hypothesis, layer and unit."""
+    rows = found.scores.df()
+    return rows.assign(hypothesis=rows.hypothesis.fillna("")).set_index(["hypothesis", "layer", "unit"]).sort_index()
 
 
 class Coverage:
@@ -196,8 +224,10 @@ class Coverage:
 
     def __init__(self, replay: Replay, hypothesis: np.ndarray, truth: np.ndarray) -> None:
         self.replay, self.truth = replay, truth
-        self.of = np.array([replay.hypotheses.index(h) for h in hypothesis])
-        self.hits, self.pairs, self.paper = (np.zeros((len(replay.hypotheses), 2)) for _ in range(3))
+        count = len(replay.hypotheses)  # and a place for categories and facts, which all records tell of
+        self.of = np.array([replay.hypotheses.index(h) if h in replay.hypotheses else count for h in hypothesis])
+        self.positive = np.append(replay.positive, np.ones((len(replay.positive), 1), dtype=bool), axis=1)
+        self.hits, self.pairs, self.paper = (np.zeros((count + 1, 2)) for _ in range(3))
         self.read: list[float] = []
         self.missing = 0.0
 
@@ -205,9 +235,9 @@ class Coverage:
         records, total = found.run["records_seen"], len(self.replay.positive)
         self.read.append(records / total)
         drawn = permuted(np.arange(records), total, seed)
-        common = self.replay.positive[drawn].sum(0)[self.of] >= LEAST
+        common = self.positive[drawn].sum(0)[self.of] >= LEAST
         value, low, high = (rows[name].to_numpy(dtype=float) for name in (score, "low", "high"))
-        known = common & np.isfinite(low) & np.isfinite(self.truth)
+        known = common & np.isfinite(low) & (low < high) & np.isfinite(self.truth)
         self.missing += float((common & np.isfinite(value) & ~np.isfinite(low)).mean())
         with np.errstate(invalid="ignore", divide="ignore"):
             reach = 1.96 / np.sqrt(rows["symbols"].to_numpy(dtype=float) - 3)
@@ -219,6 +249,9 @@ class Coverage:
 
     def show(self, title: str, *, pearson: bool) -> None:
         enough = self.pairs[:, 0] > 0
+        if not enough.any():
+            print(f"{title}: every run read all records")
+            return
         with np.errstate(invalid="ignore"):
             share, paper = self.hits / self.pairs, self.paper / self.pairs
         strong = self.hits[:, 1].sum() / max(self.pairs[:, 1].sum(), 1)
@@ -283,7 +316,9 @@ def sorted_files(replay: Replay, data: Path, folder: Path) -> Iterator[Replay]:
         path.write_text(mark.join(sorted(records, key=by)) + mark, "utf-8")
         replay.database.register_dataset(f"by_{name}", path)
         positive = carriers(replay.database, replay.hypotheses, f"by_{name}")
-        yield Replay(f"{replay.name}, sorted by {name}", replay.database, replay.hypotheses, positive, f"by_{name}")
+        yield Replay(
+            f"{replay.name}, sorted by {name}", replay.database, replay.hypotheses, positive, data=f"by_{name}"
+        )
 
 
 if __name__ == "__main__":

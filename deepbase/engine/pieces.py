@@ -110,7 +110,8 @@ class Piece:
         if not divisible:
             by_column = np.ones_like(by_column)
             by_unit = {at: np.full(u.shape, u.any()) for at, u in by_unit.items()}
-        kept = by_column.mean() * np.concatenate(list(by_unit.values())).mean()
+        kept = by_column.mean() if by_column.size else 1.0
+        kept *= np.concatenate(list(by_unit.values())).mean()
         if kept > 1 - LEAST_GAIN or not self._is_divisible:
             return [self]
         every = {at: np.ones_like(u) for at, u in by_unit.items()}
