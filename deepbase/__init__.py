@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deepbase.measures.batch import BatchLabels
     from deepbase.measures.moments import PairMoments
     from deepbase.measures.pairs import pair_values
+    from deepbase.measures.spread import Spread
     from deepbase.models.base import Model
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _HOMES = {
     "MeasureState": "deepbase.measures.base:AbstractState",
     "Model": "deepbase.models.base:Model",
     "PairMoments": "deepbase.measures.moments:PairMoments",
+    "Spread": "deepbase.measures.spread:Spread",
     "Target": "deepbase.measures.base:Target",
     "Values": "deepbase.measures.base:Values",
     "hypothesis": "deepbase.labels.hypothesis:hypothesis",
@@ -60,6 +62,7 @@ __all__ = [
     "MeasureState",
     "Model",
     "PairMoments",
+    "Spread",
     "Target",
     "Values",
     "connect",
