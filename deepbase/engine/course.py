@@ -108,7 +108,8 @@ class Course:
         others = self.pieces[1:]
         own = list(piece.scores(spreads=True))
         rest = [list(p.scores(spreads=True)) for p in others] if spec.top else []
-        self.seen = found = look(spec, [*own, *(i for items in rest for i in items)], level, state.records_seen)
+        found = look(spec, [*own, *(i for items in rest for i in items)], level, state.records_seen)
+        self.seen = replace(found, pairs=max(found.pairs, self.seen.pairs if self.seen else 0))
         standings = iter(found.standings)
         mine = [(item, next(standings)) for item in own]
         for i, items in enumerate(rest):

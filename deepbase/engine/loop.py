@@ -25,7 +25,7 @@ from deepbase.measures.exchange import BlockLabels
 from deepbase.measures.own import a_state
 
 LEAST_BATCH, BATCHES = 8, 16
-"""Blocks are sorted by length, and cut into as many batches, so that small ones are not padded more than large ones."""
+"""Small blocks are sorted by length and cut into as many batches, so that they are not padded more than large ones."""
 Between = Callable[[int, int], None]
 States = dict[str, dict[type[AbstractState], AbstractState]]
 Session = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -106,9 +106,15 @@ def block_of(job: Job, part: Part, index: int, table: pa.Table, slices: Ints) ->
         job.columns,
         slices=slices,
         level=job.spec.at,
-        batch_size=min(job.spec.batch_size, max(LEAST_BATCH, table.num_rows // BATCHES)),
+        batch_size=_batch_size(job, table.num_rows),
         window=job.spec.window,
     )
+
+
+def _batch_size(job: Job, records: int) -> int:
+    """How many sequences go through a model together: fewer where the first blocks are small."""
+    asked = job.spec.batch_size
+    return min(asked, max(LEAST_BATCH, records // BATCHES)) if job.records.grows else asked
 
 
 @dataclass(frozen=True)

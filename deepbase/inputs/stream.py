@@ -123,6 +123,11 @@ class Records:
         return tuple(f"deepbase_group_{i}" for i in range(len(self.groups)))
 
     @property
+    def grows(self) -> bool:
+        """Whether the first blocks are smaller than the others."""
+        return len(self.starts) > 1
+
+    @property
     def expected(self) -> int:
         """How many records will be read if nothing stops the run."""
         return min(self.matching, self.limit)

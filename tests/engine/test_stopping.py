@@ -266,7 +266,7 @@ def test_budgets_end_a_run_with_honest_intervals():
         assert len(limited.open.fetchall()) == 8
         timed = db.inspect("planted", "data", "holds", seconds=1e-9, error=0.001, seed=1)
         assert timed.run["stopped_because"] == "the time was up (1e-09 s)"
-        assert timed.run["records_seen"] == 128
+        assert timed.run["records_seen"] < 200
 
 
 def test_an_interrupted_run_has_intervals(monkeypatch):

@@ -147,7 +147,7 @@ def test_intervals_hold_what_a_probe_of_all_records_reaches(call, kind):
     rng, hits, widths = np.random.default_rng(2), [], []
     for _ in range(40):
         found = data.scores(call, kind, rng.permutation(600)[:240])
-        low, high = interval(found.group_score[:, None], found.spread, measures([call])[0].scale, LEVEL, 0.6)
+        low, high = interval(found.group_score[:, None], found.spread, measures([call])[0].error_scale, LEVEL, 0.6)
         known = ~np.isnan(low[:, 0])
         hits.append(np.mean(((low[:, 0] <= whole) & (whole <= high[:, 0]))[known]))
         widths.append(np.mean((high - low)[known, 0]))
