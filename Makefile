@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-coverage clean
 
 demo: .venv/installed
 	$(BIN)/deepbase demo
@@ -22,6 +22,10 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/sql.py $(EWT)
 	$(BIN)/python benchmarks/measures.py $(EWT)
 	$(BIN)/python benchmarks/probes.py $(EWT)
+	$(BIN)/python benchmarks/stopping.py $(EWT)
+
+bench-coverage: .venv/installed
+	$(BIN)/python benchmarks/intervals.py $(EWT)
 
 .venv/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'DeepBase needs Python 3.11 or later')"

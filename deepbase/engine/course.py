@@ -70,6 +70,11 @@ class Course:
         """How far the run is: as far as the piece that is furthest."""
         return max((p.state for p in self.pieces), key=lambda s: s.records_seen)
 
+    @property
+    def has_read_all(self) -> bool:
+        """Whether no question could be answered better by reading on."""
+        return all(p.job.records.unread(p.state.records_seen) <= 0 for p in self.pieces)
+
     def scores(self) -> list[Scores]:
         """All scores, with how they stand to what was asked; at the end of a run they are kept."""
         if self._found is not None:

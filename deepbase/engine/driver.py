@@ -176,8 +176,7 @@ class _Writer:
         """Write everything in one transaction; the end of a run waits for the file as long as it takes."""
         start = time.monotonic()
         scores = course.scores()
-        ends = status == "done" and all(item.unread <= 0 for item in scores)
-        saved = None if ends else _saved(course)
+        saved = None if status == "done" and course.has_read_all else _saved(course)
         with computed(score_tables(self.run, scores), self.job.is_quick) as tables:
             standing = self._standing(course, status, because)
             with self.store.transaction(patience) as cursor:

@@ -16,7 +16,7 @@ of records or of time.
 
 Looks are at the ends of blocks, in places that depend on the data, the request and the seed alone: a run that is
 repeated stops at the same record. A look takes about as long as reading 25 tokens for each hypothesis, whatever the
-units; so it waits until ten times as many have been read, and looks take no more than a tenth of a run.
+units; so it waits until twenty times as many have been read, and looks take no more than a twentieth of a run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 FIRST_LOOK = 128
 GROWTH = 1.5
 """By how much more has to be known than at the last look, at least."""
-TOKENS = 250
+TOKENS = 500
 """How many tokens have to be read for each hypothesis and measure between two looks."""
 LOOKS = 0.75
 """The share of the chance of a mistake that looks may spend."""
