@@ -16,7 +16,8 @@ of records or of time.
 
 Looks are at the ends of blocks, in places that depend on the data, the request and the seed alone: a run that is
 repeated stops at the same record. A look takes about as long as reading 25 tokens for each hypothesis, whatever the
-units; so it waits until twenty times as many have been read, and looks take no more than a twentieth of a run.
+units; so it waits until twenty times as many have been read, and looks take no more than a twentieth of a run. Only
+the first one comes after an eighth of the records at the latest: it may be all that is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-FIRST_LOOK = 128
+from deepbase.inputs.stream import FIRST_RECORDS
+
+FIRST_LOOK = FIRST_RECORDS
 GROWTH = 1.5
 """By how much more has to be known than at the last look, at least."""
 TOKENS = 500

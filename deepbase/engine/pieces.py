@@ -32,6 +32,7 @@ from deepbase.engine.base import ChosenLayer, Job, RunState, SliceState
 from deepbase.engine.goals import Standings
 from deepbase.engine.looks import FIRST_LOOK, TOKENS, Spending
 from deepbase.engine.results import OPEN, Scores, scores_of
+from deepbase.inputs.stream import FIRST_SHARE
 
 LEAST_GAIN = 0.25
 """The least share of the open scores of a piece that has to be settled before it is split."""
@@ -67,7 +68,7 @@ class Piece:
         """All of a job."""
         kept = {part.name: dict.fromkeys((x.layer for x in part.layers), None) for part in job.parts}
         piece = cls(job, state, kept, np.arange(len(job.labels.labels)))
-        return replace(piece, due=max(FIRST_LOOK, piece.between_looks))
+        return replace(piece, due=max(FIRST_LOOK, min(piece.between_looks, job.records.matching // FIRST_SHARE)))
 
     @property
     def between_looks(self) -> int:

@@ -70,6 +70,8 @@ SPOOL_ROOM = 64
 COUNTED_RECORDS = 2**20
 SAMPLED_RECORDS = 256
 FIRST_RECORDS = 128
+FIRST_SHARE = 8
+"""The first block of a run that may stop early is this part of the records at most."""
 TOKEN_CHARACTERS = 4
 """About how many characters of text make a token."""
 ROUND_RECORDS = 64
@@ -298,7 +300,7 @@ def records(
     kept = READ_CHARACTERS / mean * total / matching
     spool = min(SPOOL_CHARACTERS, room() // SPOOL_ROOM) / mean * total / matching
     tokens = max(mean / TOKEN_CHARACTERS, 1.0)
-    small = 0 if first is None else max(FIRST_RECORDS, math.ceil(first / tokens))
+    small = 0 if first is None else max(FIRST_RECORDS, min(math.ceil(first / tokens), matching // FIRST_SHARE))
     starts, span, blocks = _schedule(size, total, matching, small)
     return Records(
         source=source,
