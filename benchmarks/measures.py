@@ -49,7 +49,12 @@ def ratios(data: Path) -> None:
     with deepbase.connect() as db:
         db.register_model("minilm", model)
         db.register_dataset("data", data)
-        request: dict[str, Any] = {"model": "minilm", "dataset": "data", "hypotheses": hypotheses_of(data)}
+        request: dict[str, Any] = {
+            "model": "minilm",
+            "dataset": "data",
+            "hypotheses": hypotheses_of(data),
+            "exact": True,
+        }
         batches = reference.batches(model.module, lambda: db.inspect(**request, layers=LAYERS))
         for name, measures in SETS.items():
             bare, whole = [], []
@@ -86,7 +91,7 @@ def shares(data: Path) -> None:
 
     results._Scored.by = timed  # type: ignore[method-assign]
     with deepbase.connect() as db:
-        db.inspect(model_path(), data, hypotheses_of(data), MOMENTS + FACTS + ORDER, layers=LAYERS)
+        db.inspect(model_path(), data, hypotheses_of(data), MOMENTS + FACTS + ORDER, layers=LAYERS, exact=True)
     results._Scored.by = by  # type: ignore[method-assign]
     for name, seconds in taken.items():
         print(f"  {name}: {seconds:.2f} s")

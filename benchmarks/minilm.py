@@ -104,6 +104,7 @@ def exactness(data: Path) -> None:
                 ["pearson", "mean_difference", "cohens_d"],
                 layers=LAYERS,
                 batch_size=batch_size,
+                exact=True,
             )
             rows = found.scores.order("layer, hypothesis, measure, unit").to_arrow_table()
             report_exactness(rows.to_pylist(), expected, batch_size)
@@ -139,7 +140,13 @@ def overhead(data: Path) -> None:
     with deepbase.connect() as db:
         db.register_model("minilm", model)
         db.register_dataset("data", data)
-        request = {"model": "minilm", "dataset": "data", "hypotheses": [column_of(data)], "layers": LAYERS}
+        request: dict[str, Any] = {
+            "model": "minilm",
+            "dataset": "data",
+            "hypotheses": [column_of(data)],
+            "layers": LAYERS,
+        }
+        request["exact"] = True
         batches = reference.batches(model.module, lambda: db.inspect(**request))
         bare, whole = [], []
         for _ in range(REPEATS + 1):
@@ -164,7 +171,7 @@ def memory(data: Path) -> dict[str, float]:
         loaded = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
         db.register_dataset("data", data)
-        found = db.inspect("minilm", "data", [column_of(data)], layers=LAYERS)
+        found = db.inspect("minilm", "data", [column_of(data)], layers=LAYERS, exact=True)
         return {"loaded": loaded, "above": resident("VmHWM") - loaded, "records": found.run["records_seen"]}
 
 

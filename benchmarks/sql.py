@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from minilm import column_of, model_path, standard_library
 
@@ -27,7 +28,8 @@ import deepbase
 
 REPEATS = 3
 CLAUSE = (
-    "INSPECT U.unit AND H.hypothesis USING pearson OVER D.record AS S FROM models M, units U, hypotheses H, inputs D"
+    "INSPECT U.unit AND H.hypothesis USING pearson OVER D.record WITH (exact := true) AS S "
+    "FROM models M, units U, hypotheses H, inputs D"
 )
 BLOCKS = "U.layer LIKE 'encoder.layer._' OR U.layer LIKE 'encoder.layer.__'"
 
@@ -53,7 +55,13 @@ def main() -> None:
         compare(db, "one unit / its layer", f"{one} AND U.unit = 17", one)
         compare(db, "an eighth of the records / all", f"{other} AND D.part = 0", other)
         compare(db, "GROUP BY 8 groups / without", f"{other} GROUP BY D.part".replace("count(*)", "S.unit"), other)
-        request = {"model": "minilm", "dataset": "grouped", "hypotheses": [column], "layers": "encoder.layer.?"}
+        request: dict[str, Any] = {
+            "model": "minilm",
+            "dataset": "grouped",
+            "hypotheses": [column],
+            "layers": "encoder.layer.?",
+        }
+        request["exact"] = True
         compare(db, "SQL / Python", other, lambda: db.inspect(**request))
 
 

@@ -45,6 +45,7 @@ def run_selftest() -> Iterator[str]:
         hypotheses=_hypotheses(),
         measures=["pearson", "mean_difference", "cohens_d"],
         device="cpu",
+        exact=True,
     )
     rows = found.scores.fetchall()
     columns = found.scores.columns
