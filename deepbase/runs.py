@@ -157,6 +157,8 @@ def earlier(
 ) -> tuple[int, bytes] | None:
     """The last run that did the same with another question about its scores, and stopped early; with its state.
 
+    One that was computed with other versions of anything is none.
+
     Args:
         cursor: on the catalog.
         spec: of the new run, with its fingerprints.
@@ -167,7 +169,9 @@ def earlier(
         return {name: value for name, value in of.items() if name not in question and name != "continues"}
 
     rows = cursor.execute(
-        "SELECT run, spec FROM runs JOIN checkpoints USING (run) WHERE status = 'done' ORDER BY run DESC"
+        "SELECT run, spec FROM runs JOIN checkpoints USING (run) WHERE status = 'done' AND versions::VARCHAR = ?"
+        " ORDER BY run DESC",
+        [json.dumps(versions())],
     ).fetchall()
     wanted = json.loads(json.dumps(work(spec)))
     for run, text in rows:
