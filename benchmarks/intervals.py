@@ -39,6 +39,8 @@ LEAST = 50
 COMMON = 200
 """The fewest positive records of the hypotheses that are asked about: a run reads all records for the rare ones."""
 ROUNDING = 1e-5
+OFTEN = 20
+"""In how many of the orders a hypothesis has to count to be among those of which the worst is told."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,8 @@ class Coverage:
                 np.add.at(total_of[:, k], self.of[which], what[which])
 
     def show(self, title: str, *, pearson: bool) -> None:
-        enough = self.pairs[:, 0] > 0
+        units = np.bincount(self.of, minlength=len(self.pairs))
+        enough = self.pairs[:, 0] >= OFTEN * np.maximum(units, 1) / 2  # a half: not all units have an interval
         if not enough.any():
             print(f"{title}: every run read all records")
             return
